@@ -1,0 +1,89 @@
+"""Campaigns and their runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from todoku.delivery.types import RunBalance
+from todoku.guests.types import Audience
+
+
+class CampaignState(StrEnum):
+    """draft -> scheduled -> active -> finished, with paused and stopped."""
+
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+
+
+class RunState(StrEnum):
+    """planned -> sealing -> sealed -> sending -> finished; held waits for a person, stopped was a person."""
+
+    PLANNED = "planned"
+    SEALING = "sealing"
+    SEALED = "sealed"
+    SENDING = "sending"
+    FINISHED = "finished"
+    PAUSED = "paused"
+    HELD = "held"
+    STOPPED = "stopped"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignContent:
+    """The words of a campaign: minijinja templates."""
+
+    subject: str
+    html: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One execution of a campaign, with its balance and its lateness."""
+
+    id: UUID
+    campaign_id: UUID
+    state: RunState
+    reason: str
+    due_at_utc: datetime
+    sealed_at_utc: datetime | None
+    started_at_utc: datetime | None
+    finished_at_utc: datetime | None
+    seconds_late: float | None
+    balance: RunBalance
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRow:
+    """One campaign as a list shows it, with its newest run."""
+
+    id: UUID
+    project_id: str
+    name: str
+    state: CampaignState
+    content: CampaignContent
+    audience: Audience
+    due_at_utc: datetime | None
+    run: RunRow | None
+    created_by: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRow:
+    """One name behind a number of the balance."""
+
+    guest_id: UUID
+    address: str
+    state: str
+    answer: str
+    at_utc: datetime
+    message_id: str

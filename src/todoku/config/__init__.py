@@ -1,0 +1,1 @@
+"""Config: settings, and the only place where ports meet adapters."""

@@ -1,0 +1,157 @@
+"""The few settings of an installation, typed and checked at start.
+
+Purpose   read the environment once, refuse odd values loudly.
+Reads     environment variables named TODOKU_*; `<home>/secret.key` (made on first start, mode 0600).
+Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for root, ~/.local/share/todoku for users
+          TODOKU_DATABASE_URL    external PostgreSQL; empty = embedded
+          TODOKU_NATS_URL        external NATS; empty = embedded
+          TODOKU_VAULT_URL       s3://bucket/prefix; empty = folder `<home>/vault`
+          TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
+          TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
+          TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the built-in sink (demo) or held
+          TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
+          TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
+          TODOKU_ALLOWED_HOSTS   host names besides those of the URLs above, separated by commas
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from todoku.kernel.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A host and port to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one installation; made by `load_settings`, never changed."""
+
+    home: Path
+    database_url: str
+    nats_url: str
+    vault_url: str
+    web_listen: Listen
+    smtp_listen: Listen
+    relay_url: str
+    mail_domain: str
+    public_url: str
+    extra_hosts: tuple[str, ...]
+
+    @property
+    def served_over_https(self) -> bool:
+        """Tell whether people reach the pages over https."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """Return the host names under which pages answer."""
+        public = urlsplit(self.public_url).hostname or "localhost"
+        return sorted({public, self.web_listen.host, "localhost", "127.0.0.1", *self.extra_hosts})
+
+    @property
+    def trusted_origins(self) -> list[str]:
+        """Return the origins from which forms are accepted."""
+        return [self.public_url.rstrip("/")]
+
+    def secret_key(self) -> str:
+        """Return the installation's own secret; made once, kept in `<home>/secret.key` with mode 0600."""
+        path = self.home / "secret.key"
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            self.home.mkdir(parents=True, exist_ok=True)
+            fresh = secrets.token_urlsafe(48)
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return path.read_text(encoding="ascii").strip()
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(fresh)
+            return fresh
+
+    def django_database(self) -> dict[str, Any]:
+        """Return Django's description of the database; the embedded one when no URL is set."""
+        url = self.database_url or embedded_database_url(self.home)
+        parts = urlsplit(url)
+        if parts.scheme not in {"postgresql", "postgres"}:
+            raise ConfigurationError(f"TODOKU_DATABASE_URL must begin with postgresql://, not {parts.scheme!r}")
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.lstrip("/")) or "todoku",
+            "USER": unquote(parts.username or query.pop("user", "todoku")),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": query.pop("host", None) or parts.hostname or "",
+            "PORT": str(parts.port or query.pop("port", "") or ""),
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": query,
+        }
+
+
+def embedded_database_url(home: Path) -> str:
+    """Return the URL of the embedded PostgreSQL as its engine wrote it at its last start, or its default socket."""
+    try:
+        return (home / "run" / "postgres.url").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return f"postgresql://todoku@/todoku?host={home / 'run'}"
+
+
+def embedded_nats_url(home: Path) -> str:
+    """Return the URL of the embedded NATS as its engine wrote it at its last start; raises when it never ran."""
+    path = home / "run" / "nats.url"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"no embedded NATS has run in {home}: start `todoku serve` or set TODOKU_NATS_URL"
+        ) from error
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings; raises ConfigurationError that names the variable and the value."""
+    env = os.environ if environment is None else environment
+    web = _listen(env, "TODOKU_WEB_LISTEN", "127.0.0.1:8090")
+    return Settings(
+        home=Path(env.get("TODOKU_HOME") or default_home()).expanduser().absolute(),
+        database_url=env.get("TODOKU_DATABASE_URL", ""),
+        nats_url=env.get("TODOKU_NATS_URL", ""),
+        vault_url=env.get("TODOKU_VAULT_URL", ""),
+        web_listen=web,
+        smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
+        relay_url=env.get("TODOKU_RELAY_URL", ""),
+        mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
+        public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
+        extra_hosts=tuple(host.strip() for host in env.get("TODOKU_ALLOWED_HOSTS", "").split(",") if host.strip()),
+    )
+
+
+def default_home() -> Path:
+    """Return where data goes when nothing is set: a system folder for root, the user's own otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/todoku")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "todoku"
+
+
+def _listen(env: Mapping[str, str], name: str, default: str) -> Listen:
+    text = env.get(name) or default
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65_535:
+        raise ConfigurationError(f"{name} must be host:port (port 0-65535), not {text!r}")
+    return Listen(host.strip("[]"), int(port))

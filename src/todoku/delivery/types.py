@@ -1,0 +1,206 @@
+"""The words of delivery, shared by planner, sender, journal, projector and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class RecipientState(StrEnum):
+    """Where one recipient of one run stands; every one but PENDING is terminal."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    REFUSED = "refused"
+    SUPPRESSED = "suppressed"
+    UNRENDERABLE = "unrenderable"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+TERMINAL_STATES = tuple(state for state in RecipientState if state is not RecipientState.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address in one run, with everything its message needs. index: its place in the batch, 0-based."""
+
+    index: int
+    guest_id: str
+    address: str
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Up to 500 recipients sealed together; travels compressed on SEND."""
+
+    project_id: str
+    run_id: str
+    seal: int
+    number: int
+    recipients: tuple[Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one recipient: terminal state, the remote answer kept verbatim (<= 500 chars), when, which id."""
+
+    index: int
+    guest_id: str
+    address: str
+    state: RecipientState
+    answer: str
+    at_utc: datetime
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """A run's entry in KV `runs`: all that a sender needs, so that nothing asks the database until the run is over.
+
+    content: subject, HTML and text templates as sealed. planned = to_send + not_sendable. state: "sealed", "paused"
+    or "stopped" as wished by the planner; senders obey within one window.
+    """
+
+    project_id: str
+    run_id: str
+    seal: int
+    state: str
+    due_at_utc: datetime
+    latest_finish_at_utc: datetime
+    subject_template: str
+    html_template: str
+    text_template: str
+    sender_name: str
+    sender_address: str
+    reply_to: str
+    unsubscribe_base_url: str
+    batches: int
+    to_send: int
+    not_sendable: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunBalance:
+    """planned = sum of all states, always; `pending` is what is left."""
+
+    planned: int
+    sent: int = 0
+    refused: int = 0
+    suppressed: int = 0
+    unrenderable: int = 0
+    expired: int = 0
+    unknown: int = 0
+
+    @property
+    def terminal(self) -> int:
+        """Return how many recipients have their terminal state."""
+        return self.sent + self.refused + self.suppressed + self.unrenderable + self.expired + self.unknown
+
+    @property
+    def pending(self) -> int:
+        """Return how many are still to be decided."""
+        return self.planned - self.terminal
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the balance in the order in which pages and `--json` print it."""
+        return {
+            "planned": self.planned,
+            "sent": self.sent,
+            "refused": self.refused,
+            "suppressed": self.suppressed,
+            "unrenderable": self.unrenderable,
+            "expired": self.expired,
+            "unknown": self.unknown,
+            "pending": self.pending,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One message's words, ready to be composed."""
+
+    subject: str
+    html: str
+    text: str
+
+
+class Unrenderable(Exception):
+    """A template can't be filled for this recipient; `variable` names what was missing or wrong."""
+
+    def __init__(self, variable: str, detail: str) -> None:
+        super().__init__(detail)
+        self.variable = variable
+        self.detail = detail
+
+
+class Renderer(Protocol):
+    """Fill one run's templates. Made once per run by a RendererFactory; `content.rendering` implements it."""
+
+    def render(self, values: Mapping[str, Any]) -> Rendered:
+        """Return the message's words; raises Unrenderable, never anything else, in bounded time (fuel)."""
+        ...
+
+
+class RendererFactory(Protocol):
+    """Compile the templates of a RunOrder."""
+
+    def __call__(self, subject_template: str, html_template: str, text_template: str) -> Renderer: ...
+
+
+class AnswerKind(StrEnum):
+    """How a transport answered for one message."""
+
+    ACCEPTED = "accepted"
+    PERMANENT = "permanent"
+    TEMPORARY = "temporary"
+    UNKNOWN = "unknown"  # the connection died after the end of the message and before the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One composed message for a transport. ref: the caller's own handle, returned with the answer."""
+
+    ref: int
+    mail_from: str
+    rcpt_to: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A transport's word on one envelope. TEMPORARY promises that the message was not accepted."""
+
+    ref: int
+    kind: AnswerKind
+    text: str
+
+
+class AnswerSink(Protocol):
+    """Told of each message as it happens, before anything else is done with it."""
+
+    def about_to_complete(self, ref: int) -> None:
+        """Called before the end of the message is written: from here on it may have been accepted."""
+        ...
+
+    def answered(self, answer: Answer) -> None:
+        """Called for each answer as it arrives."""
+        ...
+
+
+class Transport(Protocol):
+    """How messages leave. Every implementation passes `check_transport`."""
+
+    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
+        """Hand over all envelopes, pipelined over several connections; one answer each, never an exception."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections politely."""
+        ...

@@ -1,0 +1,125 @@
+"""What a notification mail says: the contract of reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What reading one mail came to."""
+
+    RESERVATION = "reservation"
+    NOT_A_RESERVATION = "not_a_reservation"
+    UNKNOWN_LAYOUT = "unknown_layout"
+
+
+class Event(StrEnum):
+    """What happened to the reservation, in the site's own words translated once."""
+
+    BOOKED = "booked"
+    REQUESTED = "requested"
+    TENTATIVE = "tentative"
+    CHANGED = "changed"
+    CHANGE_REQUESTED = "change_requested"
+    CANCELLED = "cancelled"
+    DECLINED = "declined"
+
+
+class NoticeKind(StrEnum):
+    """Which mail it is when it is not a reservation."""
+
+    DIGEST = "digest"
+    POINT_DIGEST = "point_digest"
+    REMINDER = "reminder"
+    REVIEW = "review"
+    PROMOTION = "promotion"
+    GUEST_MESSAGE = "guest_message"
+    VERIFICATION = "verification"
+    FORWARDING_CONFIRMATION = "forwarding_confirmation"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFacts:
+    """The person who comes. name: without honorific, characters as sent. phone: E.164. Missing is None, never ""."""
+
+    name: str | None = None
+    kana: str | None = None
+    phone: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Money in minor units of an ISO 4217 currency (JPY has none, so minor = yen)."""
+
+    minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The old values that a change mail states beside the new ones."""
+
+    start: datetime | None = None
+    party_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where one value came from: `source` is "text", "subject", "html" or "sender"; offsets are into that text.
+
+    field: name of the attribute of Facts ("guest.name" for nested ones).
+    """
+
+    field: str
+    source: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one notification states about one reservation; what it does not state is None."""
+
+    event: Event
+    reference: str
+    shop: str | None = None
+    shop_code: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    party_size: int | None = None
+    guest: GuestFacts = field(default_factory=GuestFacts)
+    course: str | None = None
+    seat: str | None = None
+    requests: str | None = None
+    amount: Amount | None = None
+    cancel_reason: str | None = None
+    link: str | None = None
+    previous: Previous | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The result of reading one mail.
+
+    facts: present exactly when outcome is RESERVATION. notice: present exactly when NOT_A_RESERVATION.
+    problem: for UNKNOWN_LAYOUT, a stable word and the field ("missing:reference", "date_mismatch", "no_definition").
+    issued_at: the mail's own Date (aware), the order in which the site spoke; None when the mail has none.
+    text: the decoded body into which Evidence points.
+    """
+
+    outcome: Outcome
+    site: str | None
+    facts: Facts | None = None
+    notice: NoticeKind | None = None
+    problem: str | None = None
+    issued_at: datetime | None = None
+    message_id: str = ""
+    sender: str = ""
+    subject: str = ""
+    text: str = ""
+    lossy_characters: int = 0
+    evidence: tuple[Evidence, ...] = ()

@@ -1,0 +1,115 @@
+"""People who come, what they agreed to, and who must not be mailed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class SuppressionReason(StrEnum):
+    """Why an address must not be mailed."""
+
+    UNSUBSCRIBED = "unsubscribed"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class VisitFact:
+    """What a reservation says about its guest; the book hands these over after each change (idempotent).
+
+    reservation_id is the key: handing over again replaces.
+    """
+
+    reservation_id: UUID
+    site: str
+    reference: str
+    shop_code: str | None
+    start: datetime | None
+    party_size: int | None
+    counts_as_visit: bool  # False for cancelled and declined ones
+    name: str | None
+    kana: str | None
+    phone: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRow:
+    """One person as a list shows it."""
+
+    id: UUID
+    name: str
+    kana: str
+    phones: tuple[str, ...]
+    emails: tuple[str, ...]
+    visits: int
+    upcoming: int
+    last_visit_at: datetime | None
+    sites: tuple[str, ...]
+    shop_codes: tuple[str, ...]
+    may_be_mailed: bool
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestVisit:
+    """One reservation on a guest's page."""
+
+    reservation_id: UUID
+    site: str
+    shop_code: str | None
+    start: datetime | None
+    party_size: int | None
+    counts_as_visit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecord:
+    """Proof of a consent: when, from where, with which words."""
+
+    address: str
+    given_at_utc: datetime
+    source: str
+    wording: str
+    withdrawn_at_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDetail:
+    """One person with visits, consents and suppressions."""
+
+    row: GuestRow
+    visits: tuple[GuestVisit, ...]
+    consents: tuple[ConsentRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom a campaign goes to; every given criterion must hold. Only people with an address are considered.
+
+    Consent is not a criterion: who has none, or is suppressed, is planned and ends as `suppressed` with the reason.
+    """
+
+    min_visits: int | None = None
+    max_visits: int | None = None
+    last_visit_on_or_after: date | None = None
+    last_visit_before: date | None = None
+    sites: tuple[str, ...] = field(default=())
+    shop_codes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceMember:
+    """One row of a frozen audience. not_sendable: "" or the reason (no_consent, unsubscribed, bounced, ...)."""
+
+    guest_id: UUID
+    address: str
+    name: str
+    visits: int
+    last_visit_on: date | None
+    last_shop_name: str
+    not_sendable: str

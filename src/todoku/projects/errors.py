@@ -1,0 +1,22 @@
+"""Errors of the projects room.
+
+ProjectsError
+  ├─ ProjectMissing   permanent: no such project, or not yours
+  └─ AddressTaken     permanent: this intake address belongs to somebody already
+"""
+
+from __future__ import annotations
+
+from todoku.kernel.errors import TodokuError
+
+
+class ProjectsError(TodokuError):
+    """Root of this room's errors."""
+
+
+class ProjectMissing(ProjectsError):
+    """There is no such project, or this person is not a member of it; the two are not told apart on purpose."""
+
+
+class AddressTaken(ProjectsError):
+    """The intake address is in use."""

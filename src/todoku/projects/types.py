@@ -1,0 +1,96 @@
+"""Tenants, their shops and the people who work in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a member may do; each role is listed with its rights in RIGHTS."""
+
+    OWNER = "owner"
+    MANAGER = "manager"
+    MARKETER = "marketer"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+
+
+class Right(StrEnum):
+    """One thing that a page or a command may ask for."""
+
+    SEE_BOOK = "see_book"
+    HANDLE_RESERVATIONS = "handle_reservations"
+    SEE_GUESTS = "see_guests"
+    EDIT_GUESTS = "edit_guests"
+    SEE_CAMPAIGNS = "see_campaigns"
+    EDIT_CAMPAIGNS = "edit_campaigns"
+    SEND_CAMPAIGNS = "send_campaigns"
+    SEE_RAW_MAIL = "see_raw_mail"
+    OPERATE = "operate"
+    MANAGE_MEMBERS = "manage_members"
+
+
+_SEE = frozenset({Right.SEE_BOOK, Right.SEE_CAMPAIGNS})
+_MANAGE = _SEE | {
+    Right.HANDLE_RESERVATIONS,
+    Right.SEE_GUESTS,
+    Right.EDIT_GUESTS,
+    Right.EDIT_CAMPAIGNS,
+    Right.SEND_CAMPAIGNS,
+    Right.SEE_RAW_MAIL,
+}
+RIGHTS: dict[Role, frozenset[Right]] = {
+    Role.OWNER: frozenset(Right),
+    Role.MANAGER: _MANAGE,
+    Role.MARKETER: _SEE | {Right.SEE_GUESTS, Right.EDIT_CAMPAIGNS, Right.SEND_CAMPAIGNS},
+    Role.OPERATOR: _SEE | {Right.SEE_RAW_MAIL, Right.OPERATE, Right.HANDLE_RESERVATIONS},
+    Role.VIEWER: _SEE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectInfo:
+    """One tenant. sender_*: how its campaigns sign; postal_address and contact: the law asks for them."""
+
+    id: str
+    name: str
+    time_zone: str
+    sender_name: str
+    sender_address: str
+    postal_address: str
+    contact: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShopInfo:
+    """One shop. code: the tenant's own short name. site_names: how each site writes its name or code."""
+
+    code: str
+    name: str
+    site_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One person in one project."""
+
+    user_id: int
+    email: str
+    display_name: str
+    project_id: str
+    role: Role
+
+    def may(self, right: Right) -> bool:
+        """Tell whether this member's role carries the right."""
+        return right in RIGHTS[self.role]
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeAddressInfo:
+    """One address at which mail arrives. shop_code and site: what it was made for, None when it says nothing."""
+
+    project_id: str
+    local_part: str
+    shop_code: str | None
+    site: str | None
