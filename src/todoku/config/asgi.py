@@ -1,0 +1,13 @@
+"""The pages as an ASGI application, with the web room's ports filled in."""
+
+from __future__ import annotations
+
+from django.core.handlers.asgi import ASGIHandler
+
+from todoku.config.django_setup import set_up_django
+
+
+def make_application() -> ASGIHandler:
+    """Return the application; Django is set up on the way."""
+    set_up_django()
+    return ASGIHandler()
