@@ -1,0 +1,194 @@
+"""The roles of an installation, and the process that plays some of them.
+
+Purpose     `todoku run ROLE...`: put adapters into ports and run the roles side by side on one event loop.
+Roles       intake  receives mail by SMTP and LMTP: vault, then bus, then 250      (no database)
+            read    MAIL -> reading -> reservations, guests, mail states           (database)
+            plan    seals due runs, closes finished ones                           (database)
+            send    sealed runs leave at their second                              (no database)
+            book    JOURNAL -> ledger                                              (database)
+            web     pages                                                          (database)
+Guarantees  a role that fails ends its process with exit code 1, so that the supervisor starts it again; what it held
+            is on the bus and is taken up by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from todoku.bus.connection import Bus
+from todoku.config.settings import Settings, embedded_nats_url
+from todoku.kernel.clock import Clock, SystemClock
+from todoku.kernel.errors import ConfigurationError
+from todoku.vault import open_vault
+from todoku.vault.types import Vault
+
+log = structlog.get_logger(__name__)
+
+ADDRESS_MIRROR_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What every role is given."""
+
+    settings: Settings
+    clock: Clock
+    bus: Bus
+    vault: Vault
+
+
+RoleMain = Callable[[Stage, asyncio.Event], Awaitable[None]]
+
+
+async def intake(stage: Stage, stop: asyncio.Event) -> None:
+    """Open the SMTP door and keep it open."""
+    from todoku.sources.arrivals import ArrivalWriter
+    from todoku.sources.routes import RouteBook
+    from todoku.sources.smtp import SmtpDoor
+
+    routes = RouteBook(stage.bus)
+    await routes.start()
+    door = SmtpDoor(
+        ArrivalWriter(stage.vault, stage.bus, stage.clock), routes, mail_domain=stage.settings.mail_domain
+    )
+    await door.start(stage.settings.smtp_listen.host, stage.settings.smtp_listen.port)
+    await stop.wait()
+    await door.stop()
+    await routes.stop()
+
+
+async def read(stage: Stage, stop: asyncio.Event) -> None:
+    """Carry mails into the book, and keep the SMTP door's address list fresh."""
+    from todoku.config.django_setup import set_up_django
+
+    set_up_django()
+    from todoku.intake.reader import MailReader
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(MailReader(stage.bus, stage.vault, stage.clock).run(stop))
+        group.create_task(_mirror_addresses(stage, stop))
+
+
+async def plan(stage: Stage, stop: asyncio.Event) -> None:
+    """Seal due runs and close finished ones."""
+    from todoku.config.django_setup import set_up_django
+
+    set_up_django()
+    from todoku.campaigns.planner import Planner
+
+    await Planner(stage.bus, stage.clock, public_url=stage.settings.public_url).run(stop)
+
+
+async def send(stage: Stage, stop: asyncio.Event) -> None:
+    """Let sealed runs leave through the relay."""
+    from todoku.content.rendering import make_renderer
+    from todoku.delivery.engine.sender import Sender
+    from todoku.delivery.transports.smtp import SmtpTransport
+
+    if not stage.settings.relay_url:
+        log.warning("send.no_relay", todo="set TODOKU_RELAY_URL=smtp://host:port; until then runs wait and are late")
+        await stop.wait()
+        return
+    transport = SmtpTransport(stage.settings.relay_url, clock=stage.clock)
+    sender = Sender(
+        stage.bus,
+        transport,
+        make_renderer,
+        stage.clock,
+        local_answers_folder=stage.settings.home / "answers",
+    )
+    try:
+        await sender.run(stop)
+    finally:
+        await transport.close()
+
+
+async def book(stage: Stage, stop: asyncio.Event) -> None:
+    """Carry the journal into the ledger."""
+    from todoku.config.django_setup import set_up_django
+
+    set_up_django()
+    from todoku.delivery.ledger.projector import Projector
+
+    await Projector(stage.bus, stage.clock).run(stop)
+
+
+async def web(stage: Stage, stop: asyncio.Event) -> None:
+    """Serve the pages."""
+    from todoku.config.web_server import serve_pages
+
+    await serve_pages(stage.settings, stage.bus, stage.vault, stop)
+
+
+ROLES: dict[str, RoleMain] = {
+    "intake": intake,
+    "read": read,
+    "plan": plan,
+    "send": send,
+    "book": book,
+    "web": web,
+}
+
+
+async def _mirror_addresses(stage: Stage, stop: asyncio.Event) -> None:
+    from todoku.intake.routes import publish_addresses
+
+    while not stop.is_set():
+        try:
+            await publish_addresses(stage.bus)
+        except OSError as error:  # database or bus away: the door goes on with the addresses it has
+            log.warning("intake.addresses_not_mirrored", error=str(error))
+        try:
+            await asyncio.wait_for(stop.wait(), ADDRESS_MIRROR_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def require_roles(names: list[str]) -> list[str]:
+    """Return the names when each is a role, else raise ConfigurationError that lists the roles there are."""
+    odd = [name for name in names if name not in ROLES]
+    if odd or not names:
+        raise ConfigurationError(f"no role named {', '.join(odd) or 'nothing'}: there are {', '.join(ROLES)}")
+    return names
+
+
+def run_roles(names: list[str], settings: Settings) -> None:
+    """Play these roles until SIGTERM or SIGINT; blocks. Raises what a role raised."""
+    uvloop.run(_play(require_roles(names), settings))
+
+
+async def _play(names: list[str], settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="+".join(names))
+    vault = open_vault(settings.vault_url, settings.home / "vault")
+    try:
+        await bus.declare()
+        stage = Stage(settings=settings, clock=SystemClock(), bus=bus, vault=vault)
+        log.info("roles.started", roles=names)
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(_run_role(name, stage, stop), name=name)
+    finally:
+        await bus.close()
+        await vault.close()
+    log.info("roles.ended", roles=names)
+
+
+async def _run_role(name: str, stage: Stage, stop: asyncio.Event) -> None:
+    try:
+        await ROLES[name](stage, stop)
+    except Exception as error:
+        log.error("role.failed", role=name, error=str(error), exc_info=True)
+        raise
+    if not stop.is_set():
+        log.error("role.ended_early", role=name)
+        stop.set()
