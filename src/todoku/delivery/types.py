@@ -47,6 +47,23 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class NotSendable:
+    """One planned person who may not be mailed; ends as `suppressed` with the reason (no_consent, bounced, ...)."""
+
+    guest_id: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealChunk:
+    """Some rows of a frozen audience, as the planner streams them; `index` of the recipients is not looked at."""
+
+    recipients: Sequence[Recipient] = ()
+    not_sendable: Sequence[NotSendable] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one recipient: terminal state, the remote answer kept verbatim (<= 500 chars), when, which id."""
 
@@ -175,18 +192,25 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A transport's word on one envelope. TEMPORARY promises that the message was not accepted."""
+    """A transport's word on one envelope. TEMPORARY promises that the message was not accepted.
+
+    relay_failed: the relay itself could not be talked to, so nothing was learnt about this recipient.
+    """
 
     ref: int
     kind: AnswerKind
     text: str
+    relay_failed: bool = False
 
 
 class AnswerSink(Protocol):
     """Told of each message as it happens, before anything else is done with it."""
 
     def about_to_complete(self, ref: int) -> None:
-        """Called before the end of the message is written: from here on it may have been accepted."""
+        """Called before the end of the message is written: from here on it may have been accepted.
+
+        May raise HandOverForbidden: then the transport leaves this message incomplete and answers TEMPORARY.
+        """
         ...
 
     def answered(self, answer: Answer) -> None:

@@ -1,0 +1,227 @@
+"""Seal a run: turn a streamed audience into batches on SEND, and say so in numbers and a hash.
+
+Purpose     freeze who gets what, once; sealing the same again changes nothing, sealing something else is refused.
+Reads       the audience as the planner streams it.
+Writes      SEND `send.<run>.<seal>.<n>`, one message a subject; JOURNAL `journal.<run>.<seal>.ns-<n>` for those who
+            may not be mailed.
+Guarantees  each subject holds exactly one message (expected_last_subject_sequence=0); memory is constant: a few
+            batches in flight. A crash half-way leaves whole batches; sealing again completes them, or raises
+            SealConflict when the audience has changed, and the planner takes the next seal number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass, field, replace
+
+from todoku.bus.connection import Bus
+from todoku.bus.errors import BusError, PublishUnknown, SequenceConflict
+from todoku.bus.streams import JOURNAL, SEND, journal_subject, send_subject
+from todoku.delivery.engine.codec import decode_batch, decode_journal, encode_batch, encode_journal
+from todoku.delivery.engine.journal import JournalMessage, pack_settled
+from todoku.delivery.errors import SealConflict, UnreadablePayload
+from todoku.delivery.types import (
+    Batch,
+    NotSendable,
+    Outcome,
+    Recipient,
+    RecipientState,
+    RunOrder,
+    SealChunk,
+)
+from todoku.kernel.clock import Clock
+from todoku.kernel.retry import BackOff
+
+BATCH_SIZE = 500
+IN_FLIGHT = 8
+
+
+@dataclass(slots=True)
+class _Tally:
+    batches: int = 0
+    to_send: int = 0
+    not_sendable: int = 0
+    not_sendable_batches: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
+class Sealer:
+    """Publish one run's batches; made once, used for any number of runs."""
+
+    def __init__(self, bus: Bus, clock: Clock, *, batch_size: int = BATCH_SIZE) -> None:
+        if not 1 <= batch_size <= BATCH_SIZE:
+            raise ValueError(f"batch_size must be 1-{BATCH_SIZE}, not {batch_size}")
+        self._bus = bus
+        self._clock = clock
+        self._batch_size = batch_size
+
+    async def seal(self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk]) -> RunOrder:
+        """Publish everything and return the draft with counts and content hash filled in.
+
+        The caller then puts the order into KV `runs`; before that no sender looks at these batches. Raises
+        SealConflict when this seal number holds something else, BusUnavailable when the bus stays away, ValueError
+        when the run id is not a UUID.
+        """
+        uuid.UUID(draft.run_id)
+        tally = _Tally()
+        tally.digest.update(_words_of(draft))
+        publishing: set[asyncio.Task[None]] = set()
+        try:
+            async for subject_payload in self._payloads(draft, audience, tally):
+                if len(publishing) >= IN_FLIGHT:
+                    await _collect(publishing, asyncio.FIRST_COMPLETED)
+                publishing.add(asyncio.create_task(self._store(*subject_payload)))
+            while publishing:
+                await _collect(publishing, asyncio.ALL_COMPLETED)
+        finally:
+            for task in publishing:
+                task.cancel()
+            await asyncio.gather(*publishing, return_exceptions=True)
+        return replace(
+            draft,
+            batches=tally.batches,
+            to_send=tally.to_send,
+            not_sendable=tally.not_sendable,
+            content_hash=tally.digest.hexdigest(),
+        )
+
+    async def _payloads(
+        self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk], tally: _Tally
+    ) -> AsyncIterator[tuple[str, str, bytes]]:
+        recipients: list[Recipient] = []
+        not_sendable: list[NotSendable] = []
+        async for chunk in _each(audience):
+            recipients.extend(chunk.recipients)
+            not_sendable.extend(chunk.not_sendable)
+            while len(recipients) >= self._batch_size:
+                yield _batch(draft, recipients[: self._batch_size], tally)
+                del recipients[: self._batch_size]
+            while len(not_sendable) >= self._batch_size:
+                yield self._suppressed(draft, not_sendable[: self._batch_size], tally)
+                del not_sendable[: self._batch_size]
+        if recipients:
+            yield _batch(draft, recipients, tally)
+        if not_sendable:
+            yield self._suppressed(draft, not_sendable, tally)
+
+    def _suppressed(self, draft: RunOrder, people: list[NotSendable], tally: _Tally) -> tuple[str, str, bytes]:
+        number = tally.not_sendable_batches
+        name = f"ns-{number}"
+        now_utc = self._clock.now_utc()
+        outcomes = tuple(
+            Outcome(index, person.guest_id, person.address, RecipientState.SUPPRESSED, person.reason, now_utc, "")
+            for index, person in enumerate(people)
+        )
+        for person in people:
+            tally.digest.update(f"{person.guest_id} {person.address} {person.reason}\n".encode())
+        tally.not_sendable += len(people)
+        tally.not_sendable_batches += 1
+        message = JournalMessage(
+            project_id=draft.project_id,
+            run_id=draft.run_id,
+            seal=draft.seal,
+            batch=name,
+            sender_id="sealer",
+            window=0,
+            outcomes=outcomes,
+            deferred=(),
+            settled=pack_settled(range(len(people))),
+            intent=None,
+        )
+        return JOURNAL, journal_subject(draft.run_id, draft.seal, name), encode_journal(message)
+
+    async def _store(self, stream: str, subject: str, payload: bytes) -> None:
+        """Store the payload as the only message of its subject, however often this is tried."""
+        back_off = BackOff(base_seconds=0.2, cap_seconds=5.0)
+        for attempt in range(10):
+            try:
+                await self._bus.publish(subject, payload, expected_last_subject_sequence=0)
+            except SequenceConflict:
+                await self._require_same(stream, subject, payload)
+            except PublishUnknown:
+                if attempt == 9:
+                    raise
+            except BusError as error:
+                if not error.transient or attempt == 9:
+                    raise
+            else:
+                return
+            stored = await self._bus.last_message(stream, subject)
+            if stored is not None:
+                await self._require_same(stream, subject, payload)
+                return
+            await asyncio.sleep(back_off.wait_seconds(attempt))
+
+    async def _require_same(self, stream: str, subject: str, payload: bytes) -> None:
+        stored = await self._bus.last_message(stream, subject)
+        if stored is None or stored.payload == payload:
+            return
+        try:
+            same = _same(stream, stored.payload, payload)
+        except UnreadablePayload:
+            same = False
+        if not same:
+            raise SealConflict(
+                f"{subject} holds another batch already",
+                kept="the stored batch was not touched",
+                todo="seal this run again under the next seal number",
+            )
+
+
+def _same(stream: str, stored: bytes, ours: bytes) -> bool:
+    """Compare by meaning: another zstd writes other bytes, and another moment is no other person."""
+    if stream == SEND:
+        return decode_batch(stored) == decode_batch(ours)
+    theirs, mine = decode_journal(stored), decode_journal(ours)
+    moments = {outcome.index: outcome.at_utc for outcome in theirs.outcomes}
+    mine = replace(
+        mine,
+        outcomes=tuple(
+            replace(outcome, at_utc=moments.get(outcome.index, outcome.at_utc)) for outcome in mine.outcomes
+        ),
+    )
+    return theirs == mine
+
+
+def _batch(draft: RunOrder, recipients: list[Recipient], tally: _Tally) -> tuple[str, str, bytes]:
+    numbered = tuple(
+        Recipient(index, one.guest_id, one.address, one.name, one.values) for index, one in enumerate(recipients)
+    )
+    batch = Batch(draft.project_id, draft.run_id, draft.seal, tally.batches, numbered)
+    payload = encode_batch(batch)
+    tally.digest.update(payload)
+    tally.batches += 1
+    tally.to_send += len(recipients)
+    return SEND, send_subject(draft.run_id, draft.seal, batch.number), payload
+
+
+def _words_of(draft: RunOrder) -> bytes:
+    parts = (
+        draft.subject_template,
+        draft.html_template,
+        draft.text_template,
+        draft.sender_name,
+        draft.sender_address,
+        draft.reply_to,
+        draft.unsubscribe_base_url,
+    )
+    return b"\x00".join(part.encode() for part in parts)
+
+
+async def _each(audience: AsyncIterable[SealChunk] | Iterable[SealChunk]) -> AsyncIterator[SealChunk]:
+    if isinstance(audience, AsyncIterable):
+        async for chunk in audience:
+            yield chunk
+    else:
+        for chunk in audience:
+            yield chunk
+
+
+async def _collect(publishing: set[asyncio.Task[None]], when: str) -> None:
+    done, _ = await asyncio.wait(publishing, return_when=when)
+    publishing.difference_update(done)
+    for task in done:
+        task.result()
