@@ -170,16 +170,6 @@ def test_what_templates_may_say(allowed: str, output: str) -> None:
     assert make_renderer("Hi", allowed, "x").render({"visits": 3, "guest_name": "Taro"}).html == output
 
 
-class Stubborn:
-    def __str__(self) -> str:
-        raise RuntimeError("no words")
-
-
-def test_a_value_that_can_not_be_written_is_still_only_unrenderable() -> None:
-    with pytest.raises(Unrenderable):
-        make_renderer("Hi", "{{ guest_name }}", "x").render({"guest_name": Stubborn()})
-
-
 def test_half_a_character_does_not_reach_the_message() -> None:
     html = make_renderer("Hi", "{{ guest_name }}", "x").render({"guest_name": "a\ud800b"}).html
     assert html.encode("utf-8").startswith(b"a")
