@@ -1,0 +1,374 @@
+"""The bus: publish, read, consume, buckets."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from todoku.bus import wire
+from todoku.bus.buckets import Bucket
+from todoku.bus.consumers import Consumer
+from todoku.bus.declaration import declare_all
+from todoku.bus.errors import BusError, BusUnavailable, MessageTooLarge, PublishUnknown, SequenceConflict
+from todoku.bus.link import Link, Listener, NoAnswer
+from todoku.bus.streams import event_subject
+from todoku.bus.types import ServerFacts, StoredMessage
+
+log = structlog.get_logger(__name__)
+
+PIPELINE = 512  # publishes in flight; well below the 10,000 that a stream buffers before it refuses
+READ_BATCH = 512
+READ_BATCH_BYTES = 8 * 1024 * 1024
+
+OnLive = Callable[[str, bytes], Awaitable[None] | None]
+
+
+class Bus:
+    """A connection to NATS JetStream; made by `Bus.connect`, shared by all tasks of one event loop."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, wait_seconds: float = 30.0) -> Bus:
+        """Connect, trying again for wait_seconds; afterwards the connection comes back by itself for ever.
+
+        url: nats://[user:password@]host:port. name: shown in the server's list of connections.
+        Raises BusUnavailable when NATS did not answer in time.
+        """
+        link = Link(url, name)
+        try:
+            await link.open(wait_seconds)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link)
+
+    async def close(self) -> None:
+        """Send what is buffered (acks) and disconnect; idempotent."""
+        await self.link.close()
+
+    @property
+    def generation(self) -> int:
+        """Return how often the connection was lost."""
+        return self.link.generation
+
+    async def declare(self, *, replicas: int = 1) -> None:
+        """Make or bring up to date every stream and bucket of `bus.streams`; idempotent, removes nothing.
+
+        replicas: copies of a stream made now (3 in a cluster); those of existing streams are left as they are.
+        Raises BusUnavailable, BusError (a stream of that name is there and can't be what it must be).
+        """
+        await declare_all(self.link, replicas)
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        expected_last_subject_sequence: int | None = None,
+        timeout_seconds: float = 5.0,
+    ) -> int:
+        """Store one message and return its sequence in the stream; on return it survives a crash of NATS.
+
+        message_id: unique in the stream; a second publish with it within 120 s stores nothing and returns the first
+        one's sequence. expected_last_subject_sequence: store only when the subject's last message has this sequence
+        (0 = the subject is empty); with a message_id, a retry of an own success returns that success.
+        Raises SequenceConflict, BusUnavailable (not stored), PublishUnknown (perhaps stored), MessageTooLarge.
+        """
+        headers: dict[str, str] = {}
+        if message_id is not None:
+            headers[wire.MESSAGE_ID] = message_id
+        if expected_last_subject_sequence is not None:
+            headers[wire.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(expected_last_subject_sequence)
+        return await self.publish_with_headers(subject, payload, headers, timeout_seconds)
+
+    async def publish_with_headers(
+        self, subject: str, payload: bytes, headers: dict[str, str], timeout_seconds: float = 5.0
+    ) -> int:
+        """Publish with NATS headers as they are; otherwise like `publish`."""
+        future = await self.link.submit(subject, payload, headers or None, timeout_seconds)
+        return await self._sequence(subject, headers, future)
+
+    async def publish_many(
+        self,
+        items: Sequence[tuple[str, bytes, str | None]],
+        *,
+        expected_last_subject_sequence: int | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> list[int]:
+        """Store many messages (subject, payload, message_id), up to 512 in flight; return their sequences in order.
+
+        expected_last_subject_sequence holds for every item, each on its own subject. When some failed, waits for
+        the rest of those in flight and raises the first failure; the others may be stored, so retry all with the
+        same message_ids. timeout_seconds is for one message. Raises as `publish`.
+        """
+        fence = None if expected_last_subject_sequence is None else str(expected_last_subject_sequence)
+        in_flight: deque[tuple[str, dict[str, str], asyncio.Future[Msg]]] = deque()
+        sequences: list[int] = []
+        failure: BusError | None = None
+        for subject, payload, message_id in items:
+            headers = {}
+            if message_id is not None:
+                headers[wire.MESSAGE_ID] = message_id
+            if fence is not None:
+                headers[wire.EXPECTED_LAST_SUBJECT_SEQUENCE] = fence
+            try:
+                if len(in_flight) >= PIPELINE:
+                    sequences.append(await self._sequence(*in_flight.popleft()))
+                future = await self.link.submit(subject, payload, headers or None, timeout_seconds)
+            except BusError as error:
+                failure = error
+                break
+            in_flight.append((subject, headers, future))
+        while in_flight:
+            try:
+                sequences.append(await self._sequence(*in_flight.popleft()))
+            except BusError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return sequences
+
+    async def last_message(self, stream: str, subject: str) -> StoredMessage | None:
+        """Return the newest message of one subject, None when there is none. Raises BusUnavailable."""
+        found = await self.last_with_headers(stream, subject)
+        return found[0] if found is not None else None
+
+    async def last_with_headers(self, stream: str, subject: str) -> tuple[StoredMessage, bool] | None:
+        """Like `last_message`, and tell whether it is the marker of a deleted key."""
+        message = await self.link.request(f"{wire.API}DIRECT.GET.{stream}.{subject}", b"", 5.0)
+        status = wire.header(message.headers, wire.STATUS)
+        if status == wire.NO_RESPONDERS:
+            raise _stream_missing(stream)
+        if status:
+            return None
+        return wire.stored_message(message.data, message.headers), bool(wire.header(message.headers, wire.KV_OPERATION))
+
+    async def messages(self, stream: str, subject_filter: str) -> AsyncIterator[StoredMessage]:
+        """Give every stored message that matches, oldest first, up to what is there when the end is reached.
+
+        Constant memory (512 messages, 8 MB). A lost connection is waited for; raises BusUnavailable after 5 s of it.
+        """
+        async for message, _ in self.messages_with_headers(stream, subject_filter):
+            yield message
+
+    async def messages_with_headers(
+        self, stream: str, subject_filter: str
+    ) -> AsyncIterator[tuple[StoredMessage, bool]]:
+        """Like `messages`, and tell of each whether it is the marker of a deleted key."""
+        next_sequence = 1
+        while True:
+            batch, more = await self._read_batch(stream, subject_filter, next_sequence)
+            for entry in batch:
+                yield entry
+            if not more:
+                return
+            if batch:
+                next_sequence = batch[-1][0].sequence + 1
+
+    async def subject_counts(self, stream: str, subject_filter: str) -> dict[str, int]:
+        """Return how many messages each matching subject holds; one entry a subject. Raises BusUnavailable."""
+        counts: dict[str, int] = {}
+        while True:
+            answer = await self.link.api(
+                f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter, "offset": len(counts)}, wire.StreamAnswer
+            )
+            _require(answer.error, stream)
+            page = answer.state.subjects or {}
+            counts |= page
+            if not page or len(counts) >= answer.total:
+                return counts
+
+    async def last_sequence(self, stream: str) -> int:
+        """Return the sequence of the stream's newest message, 0 when it never had one. Raises BusUnavailable."""
+        answer = await self.link.api(f"STREAM.INFO.{stream}", None, wire.StreamAnswer)
+        _require(answer.error, stream)
+        return answer.state.last_seq
+
+    async def consumer(
+        self,
+        stream: str,
+        *,
+        durable: str,
+        filter_subject: str,
+        ack_wait_seconds: float = 30.0,
+        max_ack_pending: int = 1000,
+    ) -> Consumer:
+        """Make or find the durable pull consumer, starting at the stream's first message. Raises BusUnavailable.
+
+        Unacknowledged messages come again after ack_wait_seconds, for ever; max_ack_pending bounds how many are out.
+        """
+        config = {
+            "durable_name": durable,
+            "filter_subject": filter_subject,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": wire.nanoseconds(ack_wait_seconds),
+            "max_deliver": -1,
+            "max_ack_pending": max_ack_pending,
+            "replay_policy": "instant",
+        }
+        consumer = Consumer(self.link, stream, durable, config, durable=True)
+        await consumer.open()
+        return consumer
+
+    async def delete_consumer(self, stream: str, durable: str) -> None:
+        """Remove a durable consumer and its place; a missing one is no error. Raises BusUnavailable."""
+        answer = await self.link.api(f"CONSUMER.DELETE.{stream}.{durable}", None, wire.PlainAnswer)
+        if answer.error is not None and answer.error.err_code != wire.ERROR_CONSUMER_MISSING:
+            _require(answer.error, stream)
+
+    async def purge(self, stream: str, subject_filter: str) -> None:
+        """Remove every matching message for good. Raises BusUnavailable."""
+        answer = await self.link.api(f"STREAM.PURGE.{stream}", {"filter": subject_filter}, wire.PlainAnswer, 30.0)
+        _require(answer.error, stream)
+
+    def bucket(self, name: str) -> Bucket:
+        """Return the bucket of that name; it must be declared."""
+        return Bucket(self, name)
+
+    async def publish_event(self, project_id: str, kind: str, payload: Mapping[str, Any]) -> None:
+        """Store an event (`event.<project>.<kind>`, msgpack) and show it to live pages. Raises as `publish`."""
+        await self.publish(event_subject(project_id, kind), msgspec.msgpack.encode(payload))
+
+    async def subscribe_live(self, subject: str, on_message: OnLive) -> Listener:
+        """Call on_message(subject, payload) for what is published from now on, while connected; nothing is replayed.
+
+        For pages that show what moves: a message during a lost connection is missed. End it with `.stop()`.
+        """
+
+        async def deliver(message: Msg) -> None:
+            try:
+                result = on_message(message.subject, message.data)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                # one reader's mistake must not silence the subscription
+                log.exception("bus.live_callback_failed", subject=message.subject)
+
+        return await self.link.listen(subject, deliver)
+
+    async def server_facts(self) -> ServerFacts:
+        """Return the server's version, limit and clock; needs one declared stream. Raises BusUnavailable."""
+        answer = await self.link.api("STREAM.INFO.EVENTS", None, wire.StreamAnswer)
+        _require(answer.error, "EVENTS")
+        return ServerFacts(self.link.server_version, self.link.max_payload_bytes, wire.rfc3339(answer.ts))
+
+    async def _sequence(self, subject: str, headers: Mapping[str, str], future: asyncio.Future[Msg]) -> int:
+        """Turn the answer to a publish into its sequence or the right error."""
+        try:
+            message = await future
+        except NoAnswer as error:
+            raise PublishUnknown(
+                f"no acknowledgement for {subject} ({error})",
+                kept="the message may be stored or not",
+                todo="publish it again with the same message_id",
+            ) from None
+        if wire.header(message.headers, wire.STATUS) == wire.NO_RESPONDERS:
+            raise BusUnavailable(
+                f"no stream takes {subject}", kept="nothing was stored", todo="declare the streams (`Bus.declare`)"
+            )
+        answer = msgspec.json.decode(message.data, type=wire.PublishAnswer)
+        if answer.error is None:
+            return answer.seq
+        if answer.error.err_code in wire.ERRORS_WRONG_LAST_SEQUENCE:
+            return await self._own_or_conflict(subject, headers, answer.error)
+        raise _publish_error(subject, answer.error)
+
+    async def _own_or_conflict(self, subject: str, headers: Mapping[str, str], error: wire.ApiError) -> int:
+        """Return the sequence when the subject's last message is this very one.
+
+        NATS compares the expected sequence before it looks for duplicates (seen with 2.15.1), so a retry of a publish
+        that did succeed is refused as if somebody else had written.
+        """
+        message_id = headers.get(wire.MESSAGE_ID)
+        if message_id is not None:
+            try:
+                name = await self._stream_of(subject)
+                last = await self.last_message(name, subject)
+            except BusUnavailable as unavailable:
+                raise PublishUnknown(
+                    f"{subject} holds another message than expected, and it can't be looked at now",
+                    kept="the message may be stored or not",
+                    todo="publish it again with the same message_id",
+                ) from unavailable
+            if last is not None and last.message_id == message_id:
+                return last.sequence
+        raise SequenceConflict(
+            f"{subject} is not where it was expected: {error.description}",
+            kept="what the other writer stored",
+            todo="stop writing to it, or read it and decide anew",
+        )
+
+    async def _stream_of(self, subject: str) -> str:
+        message = await self.link.request(f"{wire.API}STREAM.NAMES", msgspec.json.encode({"subject": subject}), 5.0)
+        names = msgspec.json.decode(message.data).get("streams") or []
+        if not names:
+            raise _stream_missing(subject)
+        return str(names[0])
+
+    async def _read_batch(
+        self, stream: str, subject_filter: str, start: int
+    ) -> tuple[list[tuple[StoredMessage, bool]], bool]:
+        """Read up to 512 messages from a sequence on; the flag tells whether there may be more."""
+        await self.link.until_up(5.0)
+        reply, queue = self.link.open_answers()
+        body = {"batch": READ_BATCH, "max_bytes": READ_BATCH_BYTES, "seq": start, "next_by_subj": subject_filter}
+        batch: list[tuple[StoredMessage, bool]] = []
+        try:
+            await self.link.send(f"{wire.API}DIRECT.GET.{stream}", msgspec.json.encode(body), reply)
+            while True:
+                async with asyncio.timeout(5.0):
+                    message = await queue.get()
+                if message is None:
+                    return batch, True  # the connection broke: go on after what came
+                status = wire.header(message.headers, wire.STATUS)
+                if status == wire.NO_RESPONDERS:
+                    raise _stream_missing(stream)
+                if status == wire.NOT_FOUND:
+                    return batch, False
+                if status == wire.END_OF_BATCH:
+                    return batch, wire.header(message.headers, "Nats-Num-Pending") != "0"
+                if status:
+                    description = wire.header(message.headers, wire.DESCRIPTION)
+                    raise BusError(f"NATS refuses to read {stream}: {status} {description}")
+                deleted = bool(wire.header(message.headers, wire.KV_OPERATION))
+                batch.append((wire.stored_message(message.data, message.headers), deleted))
+        except TimeoutError:
+            raise BusUnavailable(f"NATS stopped answering while {stream} was read", todo="try again") from None
+        finally:
+            self.link.close_answers(reply)
+
+
+def _publish_error(subject: str, error: wire.ApiError) -> BusError:
+    text = f"NATS refused {subject}: {error.description} ({error.err_code})"
+    if error.err_code == wire.ERROR_MESSAGE_TOO_LARGE:
+        return MessageTooLarge(text, kept="nothing was stored")
+    if error.err_code == wire.ERROR_STORE_FAILED:
+        return PublishUnknown(text, kept="the message may be stored or not", todo="look at the disk of NATS")
+    if error.code >= 500 or error.code == 429:
+        return BusUnavailable(text, kept="nothing was stored", todo="try again; look at the log and disk of NATS")
+    return BusError(text, kept="nothing was stored")
+
+
+def _require(error: wire.ApiError | None, stream: str) -> None:
+    if error is None:
+        return
+    if error.err_code == wire.ERROR_STREAM_MISSING:
+        raise _stream_missing(stream)
+    if error.code >= 500:
+        raise BusUnavailable(f"NATS can't answer about {stream}: {error.description}", todo="try again")
+    raise BusError(f"NATS refuses to answer about {stream}: {error.description}")
+
+
+def _stream_missing(stream: str) -> BusUnavailable:
+    return BusUnavailable(f"there is no stream for {stream}", todo="declare the streams (`Bus.declare`)")

@@ -1,0 +1,134 @@
+"""The JetStream API as bytes: requests, answers, headers and reply subjects (NATS ADR-1, ADR-8, ADR-13, ADR-31)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from todoku.bus.types import StoredMessage
+
+API = "$JS.API."
+STATUS = "Status"
+DESCRIPTION = "Description"
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+KV_OPERATION = "KV-Operation"
+
+NO_RESPONDERS = "503"
+NOT_FOUND = "404"
+END_OF_BATCH = "204"
+
+ERROR_STREAM_MISSING = 10059
+ERROR_CONSUMER_MISSING = 10014
+ERROR_MESSAGE_TOO_LARGE = 10054
+ERROR_STORE_FAILED = 10077
+ERRORS_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ApiError(msgspec.Struct):
+    """The `error` member of an answer."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class PublishAnswer(msgspec.Struct):
+    """Acknowledgement of a publish."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: ApiError | None = None
+
+
+class StreamState(msgspec.Struct):
+    """Part of a stream's information; `subjects` only when asked for, one page of it."""
+
+    messages: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+    subjects: dict[str, int] | None = None
+
+
+class StreamAnswer(msgspec.Struct):
+    """Answer to STREAM.INFO, CREATE and UPDATE; `ts` is the server's clock."""
+
+    error: ApiError | None = None
+    total: int = 0
+    config: dict[str, Any] = {}
+    state: StreamState = msgspec.field(default_factory=StreamState)
+    ts: str = ""
+
+
+class ConsumerAnswer(msgspec.Struct):
+    """Answer to CONSUMER.CREATE and INFO."""
+
+    error: ApiError | None = None
+    name: str = ""
+    num_pending: int = 0
+    num_ack_pending: int = 0
+
+
+class PlainAnswer(msgspec.Struct):
+    """An answer of which only success matters."""
+
+    error: ApiError | None = None
+    success: bool = False
+
+
+def header(headers: Mapping[Any, Any] | None, name: str) -> str:
+    """Return one header, "" when absent; nats-py gives lists for some answers and strings for others."""
+    if not headers:
+        return ""
+    value = headers.get(name, "")
+    if isinstance(value, list):
+        value = value[0] if value else ""
+    return str(value)
+
+
+def stored_message(payload: bytes, headers: Mapping[Any, Any] | None) -> StoredMessage:
+    """Read the answer of a direct get."""
+    return StoredMessage(
+        subject=header(headers, "Nats-Subject"),
+        payload=payload,
+        sequence=int(header(headers, "Nats-Sequence")),
+        published_at_utc=rfc3339(header(headers, "Nats-Time-Stamp")),
+        message_id=header(headers, MESSAGE_ID),
+    )
+
+
+def rfc3339(text: str) -> datetime:
+    """Read a server's time stamp; nanoseconds are cut to microseconds."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def from_nanoseconds(nanoseconds: int) -> datetime:
+    """Turn nanoseconds since 1970 into an aware datetime without passing through floats."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1_000)
+
+
+class AckSubject(msgspec.Struct, frozen=True):
+    """The numbers that a delivered message carries in its reply subject."""
+
+    delivered: int
+    stream_sequence: int
+    consumer_sequence: int
+    nanoseconds: int
+
+
+def ack_subject(reply: str) -> AckSubject:
+    """Read `$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`, with or without a domain."""
+    tokens = reply.split(".")
+    first = 4 if len(tokens) == 9 else 6
+    return AckSubject(int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 2]), int(tokens[first + 3]))
+
+
+def nanoseconds(seconds: float) -> int:
+    """Seconds as the API wants them."""
+    return round(seconds * 1_000_000_000)
