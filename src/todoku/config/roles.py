@@ -123,7 +123,7 @@ async def web(stage: Stage, stop: asyncio.Event) -> None:
     """Serve the pages."""
     from todoku.config.web_server import serve_pages
 
-    await serve_pages(stage.settings, stage.bus, stage.vault, stop)
+    await serve_pages(stage.settings, stop)
 
 
 ROLES: dict[str, RoleMain] = {

@@ -11,6 +11,7 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the built-in sink (demo) or held
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
           TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
+          TODOKU_DEMO            1 when the sample group is played: pages show the outbox
           TODOKU_ALLOWED_HOSTS   host names besides those of the URLs above, separated by commas
 """
 
@@ -51,6 +52,7 @@ class Settings:
     relay_url: str
     mail_domain: str
     public_url: str
+    demo: bool
     extra_hosts: tuple[str, ...]
 
     @property
@@ -138,6 +140,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         relay_url=env.get("TODOKU_RELAY_URL", ""),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
         public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
+        demo=_yes_or_no(env, "TODOKU_DEMO"),
         extra_hosts=tuple(host.strip() for host in env.get("TODOKU_ALLOWED_HOSTS", "").split(",") if host.strip()),
     )
 
@@ -147,6 +150,13 @@ def default_home() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/todoku")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "todoku"
+
+
+def _yes_or_no(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "")
+    if text not in {"", "0", "1"}:
+        raise ConfigurationError(f"{name} must be 0 or 1, not {text!r}")
+    return text == "1"
 
 
 def _listen(env: Mapping[str, str], name: str, default: str) -> Listen:

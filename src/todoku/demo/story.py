@@ -13,7 +13,7 @@ from uuid import UUID
 from todoku.campaigns import queries as campaign_queries
 from todoku.campaigns import services as campaign_services
 from todoku.campaigns.types import CampaignContent
-from todoku.content.starters import load_starter
+from todoku.content.starters import starter
 from todoku.guests import services as guest_services
 from todoku.guests.types import Audience, PersonImport, SuppressionReason
 from todoku.kernel.clock import Clock
@@ -122,11 +122,11 @@ def _campaign(clock: Clock) -> UUID:
     for row in campaign_queries.list_campaigns(PROJECT_ID):
         if row.name == CAMPAIGN_NAME:
             return row.id
-    starter = load_starter("ja")
+    words = starter("ja")
     return campaign_services.create(
         PROJECT_ID,
         name=CAMPAIGN_NAME,
-        content=CampaignContent(subject=starter.subject, html=starter.html, text=starter.text),
+        content=CampaignContent(subject=words.subject, html=words.html, text=words.text),
         audience=Audience(),
         by=STAFF[2][0],
         clock=clock,

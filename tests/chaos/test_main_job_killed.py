@@ -1,0 +1,107 @@
+"""Kill the whole tree of the main job at random moments; start again; both balances must close.
+
+The count from the other side is the sink's own file, read here without any code of the product.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROUNDS = 20
+
+
+def _start(home: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "TODOKU_HOME": str(home)}
+    for name in ("TODOKU_DATABASE_URL", "TODOKU_NATS_URL", "TODOKU_VAULT_URL"):
+        environment.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "todoku.cli.main", "demo", "--once", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _finish(home: Path) -> dict[str, Any]:
+    process = _start(home)
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, err.decode()[-3000:]
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    try:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for step in (psutil.Process.suspend, psutil.Process.kill):  # all stand still first: one instant for the whole tree
+        for member in tree:
+            try:
+                step(member)
+            except psutil.NoSuchProcess:
+                continue
+    process.wait(timeout=10)
+    psutil.wait_procs(tree, timeout=10)
+
+
+def _at_sink(home: Path) -> Counter[bytes]:
+    marks: Counter[bytes] = Counter()
+    for segment in sorted((home / "sink").glob("*")):
+        for line in segment.read_bytes().split(b"\n"):
+            if line.lower().startswith(b"x-todoku-recipient:"):
+                marks[line.split(b":", 1)[1].strip()] += 1
+    return marks
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A home in which the engines have run once, and how long the whole job takes in such a home."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    process = _start(home)
+    deadline = time.monotonic() + 60
+    while not list(home.glob("vault/**/*")) and process.poll() is None and time.monotonic() < deadline:
+        pass
+    _kill_tree(process)
+    trial = home.with_name("trial")
+    shutil.copytree(home, trial, symlinks=True)
+    began = time.monotonic()
+    _finish(trial)
+    return home, time.monotonic() - began
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.timeout(240)
+def test_balances_close_after_a_kill(prepared: tuple[Path, float], tmp_path: Path, seed: int) -> None:
+    template, duration_seconds = prepared
+    home = tmp_path / "home"
+    subprocess.run(["cp", "-a", str(template), str(home)], check=True)
+    process = _start(home)
+    try:
+        process.wait(timeout=random.Random(seed).uniform(0.2, 1.0) * duration_seconds)
+    except subprocess.TimeoutExpired:
+        _kill_tree(process)
+
+    report = _finish(home)
+
+    mails, campaign = report["mails"], report["campaign"]
+    assert mails["pending"] == 0
+    assert mails["arrived"] == sum(count for state, count in mails.items() if state not in {"arrived", "pending"})
+    assert campaign["pending"] == 0
+    assert campaign["planned"] == sum(count for state, count in campaign.items() if state not in {"planned", "pending"})
+    at_sink = _at_sink(home)
+    assert max(at_sink.values()) == 1, "somebody got the message twice"
+    assert campaign["sent"] <= len(at_sink) <= campaign["sent"] + campaign["unknown"]
+    assert report["at_sink"] == len(at_sink)
