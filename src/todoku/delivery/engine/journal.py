@@ -118,11 +118,10 @@ def settle(intent: Intent, record: LocalRecord) -> Settlement:
     free: list[int] = []
     for index in intent.indexes:
         answer = record.answers.get(index)
+        never_left = record.state is RecordState.COMPLETE and index not in record.marks
         if answer is not None and answer.kind in (AnswerKind.ACCEPTED, AnswerKind.PERMANENT):
             answers[index] = answer
-        elif answer is not None and answer.kind is AnswerKind.TEMPORARY:
-            free.append(index)
-        elif record.state is RecordState.COMPLETE and index not in record.marks:
+        elif never_left or (answer is not None and answer.kind is AnswerKind.TEMPORARY):
             free.append(index)
         else:
             unknown.append(index)

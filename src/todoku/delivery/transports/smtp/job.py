@@ -1,0 +1,44 @@
+"""One message on its way through the SMTP transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
+
+
+@dataclass(slots=True)
+class Handover:
+    """One call of `send`: resolves `done` when each of its envelopes has its answer."""
+
+    sink: AnswerSink
+    waiting: int
+    done: asyncio.Future[None]
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One envelope and what was learnt about it. tries: connections that were lost before its end."""
+
+    envelope: Envelope
+    handover: Handover
+    tries: int = 0
+
+    def answer(self, kind: AnswerKind, text: str, *, relay_failed: bool = False) -> None:
+        """Give the one answer of this envelope to sink and caller."""
+        answer = Answer(self.envelope.ref, kind, text[:500], relay_failed)
+        handover = self.handover
+        handover.sink.answered(answer)
+        handover.answers.append(answer)
+        handover.waiting -= 1
+        if not handover.waiting and not handover.done.done():
+            handover.done.set_result(None)
+
+
+def handover_of(envelopes: Sequence[Envelope], sink: AnswerSink) -> tuple[Handover, list[Job]]:
+    """Return the handover of the envelopes and a job for each, in order."""
+    handover = Handover(sink, len(envelopes), asyncio.get_running_loop().create_future())
+    return handover, [Job(envelope, handover) for envelope in envelopes]
