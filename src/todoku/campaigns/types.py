@@ -46,8 +46,33 @@ class CampaignContent:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One thing that speaks against scheduling. code: stable; part, line: where in the templates, else "" and 0."""
+
+    code: str
+    message: str
+    message_ja: str
+    part: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Who did what to a campaign, when. by: a person, or "planner". action: stable, e.g. "campaign.paused"."""
+
+    at_utc: datetime
+    by: str
+    action: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
-    """One execution of a campaign, with its balance and its lateness."""
+    """One execution of a campaign, with its balance and its lateness.
+
+    seconds_late: start minus due, 0.0 when on time, None before the start. order_confirmed: the senders have the
+    newest wish (pause, stop, ...) in hand; False for the moments until the planner has passed it on.
+    """
 
     id: UUID
     campaign_id: UUID
@@ -59,6 +84,7 @@ class RunRow:
     finished_at_utc: datetime | None
     seconds_late: float | None
     balance: RunBalance
+    order_confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from todoku.content.errors import TemplateInvalid
 from todoku.content.rendering import SAMPLE_VALUES, VARIABLES, check, make_renderer
-from todoku.content.starters import LANGUAGES, starter
+from todoku.content.starters import LANGUAGES, load_starter
 from todoku.delivery.types import Unrenderable
 
 FOOT = "{{ sender_name }} {{ postal_address }} {{ contact }} {{ unsubscribe_url }}"
@@ -29,7 +29,7 @@ def found(source: Source) -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_starter_has_no_problems_and_greets_guests_with_and_without_a_name(language: str) -> None:
-    source = starter(language)
+    source = load_starter(language)
     assert check(source, SAMPLE_VALUES) == []
     renderer = make_renderer(source.subject, source.html, source.text)
     stranger = renderer.render({**SAMPLE_VALUES, "guest_name": "", "visits": 0, "shop_name": "", "last_visit_on": ""})

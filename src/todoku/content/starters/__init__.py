@@ -18,7 +18,7 @@ class Starter:
     text: str
 
 
-def starter(language: str) -> Starter:
+def load_starter(language: str) -> Starter:
     """Return the starter in this language; raises KeyError for a language other than ja and en.
 
     Tables for layout and inline styles, because Outlook and the mail apps of Japanese carriers ignore most of CSS;
