@@ -113,3 +113,37 @@ class AudienceMember:
     last_visit_on: date | None
     last_shop_name: str
     not_sendable: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceCount:
+    """How many people an audience has now: planned = sendable + the sum of not_sendable (reason -> people)."""
+
+    planned: int
+    sendable: int
+    not_sendable: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonImport:
+    """One line of a list of people. phone: in any writing; email: as written. Missing is None or "".
+
+    consent_*: the proof that this person agreed to mails; it counts only with a source and a moment.
+    """
+
+    name: str = ""
+    kana: str = ""
+    phone: str | None = None
+    email: str | None = None
+    consent_source: str = ""
+    consent_wording: str = ""
+    consent_given_at_utc: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of a list of people: each line is in one of the three. refused: (index, stable word)."""
+
+    created: int
+    known: int
+    refused: tuple[tuple[int, str], ...] = ()

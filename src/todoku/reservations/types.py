@@ -112,3 +112,20 @@ class ReservationDetail:
 
     row: ReservationRow
     history: tuple[HistoryEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookedVisit:
+    """What a reservation says about its guest; the same fields as guests.types.VisitFact, which this room can't see."""
+
+    reservation_id: UUID
+    site: str
+    reference: str
+    shop_code: str | None
+    start: datetime | None
+    party_size: int | None
+    counts_as_visit: bool
+    name: str | None
+    kana: str | None
+    phone: str | None
+    email: str | None

@@ -1,0 +1,24 @@
+"""Errors of the intake room.
+
+IntakeError
+  ├─ MailMissing     permanent: no such arrival in this project
+  └─ BookUnavailable transient: the database is away; nothing was acknowledged, so nothing is lost
+"""
+
+from __future__ import annotations
+
+from todoku.kernel.errors import TodokuError
+
+
+class IntakeError(TodokuError):
+    """Root of this room's errors."""
+
+
+class MailMissing(IntakeError):
+    """There is no such arrival in this project; one of another project is not told apart."""
+
+
+class BookUnavailable(IntakeError):
+    """The database is away."""
+
+    transient = True

@@ -1,0 +1,46 @@
+"""The table of the intake room; imported by no other room."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class IncomingMail(models.Model):
+    """One arrival on the bus with the state in which it ended.
+
+    project_id is no foreign key: mail for nobody, or for a project that is not there, has its row too.
+    stream_sequence: which message on MAIL; the same arrival under another sequence was published twice.
+    """
+
+    arrival_id = models.UUIDField(primary_key=True)
+    project_id = models.CharField(max_length=64)
+    source = models.CharField(max_length=64)
+    stream_sequence = models.BigIntegerField()
+    state = models.CharField(max_length=20)
+    reason = models.CharField(max_length=200, blank=True)
+    site = models.CharField(max_length=40, null=True)
+    shop_code = models.CharField(max_length=40, null=True)
+    shop_text = models.TextField(null=True)
+    subject = models.TextField(blank=True)
+    sender = models.TextField(blank=True)
+    rcpt_to = models.TextField(blank=True)
+    vault_key = models.CharField(max_length=200, blank=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    size_bytes = models.BigIntegerField(default=0)
+    arrived_at = models.DateTimeField()
+    issued_at = models.DateTimeField(null=True)
+    lossy_characters = models.IntegerField(default=0)
+    reservation_id = models.UUIDField(null=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index("project_id", models.F("arrived_at").desc(), name="mail_newest"),
+            models.Index("project_id", "state", models.F("arrived_at").desc(), name="mail_by_state"),
+            models.Index("project_id", "site", models.F("arrived_at").desc(), name="mail_by_site"),
+            models.Index(fields=["project_id", "sha256"], name="mail_by_content"),
+            models.Index(
+                fields=["reservation_id"], condition=models.Q(reservation_id__isnull=False), name="mail_of_reservation"
+            ),
+        ]

@@ -1,0 +1,92 @@
+"""Reads of the intake room; every one is of one project ("_unrouted" is the project of mail for nobody)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Count, Max, Q
+
+from todoku.intake.errors import MailMissing
+from todoku.intake.models import IncomingMail
+from todoku.intake.types import END_STATES, IntakeBalance, MailDetail, MailRow, MailState
+from todoku.projects import queries as project_queries
+
+
+def balance(project_id: str, arrived: int) -> IntakeBalance:
+    """Return the balance of intake: how many of `arrived` ended in which state; the rest is pending.
+
+    arrived: as the bus counts it (`reader.arrived_count`), so that the two sides are independent. Count the bus first:
+    a mail that comes in between is then neither pending nor too many for long.
+    """
+    rows = IncomingMail.objects.filter(project_id=project_id)
+    counted = dict(rows.values_list("state").annotate(count=Count("arrival_id")))
+    return IntakeBalance(arrived=arrived, states={state: counted.get(state.value, 0) for state in END_STATES})
+
+
+def list_mails(
+    project_id: str, *, state: MailState | None = None, limit: int = 100, before: UUID | None = None
+) -> list[MailRow]:
+    """Return arrived mails, newest first. before: go on after the mail with this arrival_id (the last one shown)."""
+    rows = IncomingMail.objects.filter(project_id=project_id)
+    if state is not None:
+        rows = rows.filter(state=state.value)
+    if before is not None:
+        mark = IncomingMail.objects.filter(project_id=project_id, arrival_id=before).first()
+        if mark is None:
+            return []
+        at = mark.arrived_at
+        rows = rows.filter(arrived_at__lte=at).filter(Q(arrived_at__lt=at) | Q(arrival_id__lt=mark.arrival_id))
+    names = _shop_names(project_id)
+    return [_row(row, names) for row in rows.order_by("-arrived_at", "-arrival_id")[:limit]]
+
+
+def get_mail(project_id: str, arrival_id: UUID) -> MailDetail:
+    """Return one arrived mail; raises MailMissing. Its bytes are in the vault under vault_key."""
+    row = IncomingMail.objects.filter(project_id=project_id, arrival_id=arrival_id).first()
+    if row is None:
+        raise MailMissing(f"there is no mail {arrival_id} in this project")
+    return MailDetail(
+        row=_row(row, _shop_names(project_id)),
+        vault_key=row.vault_key,
+        size_bytes=row.size_bytes,
+        rcpt_to=row.rcpt_to,
+        issued_at_utc=row.issued_at,
+        lossy_characters=row.lossy_characters,
+    )
+
+
+def mails_of_reservation(project_id: str, reservation_id: UUID) -> list[MailRow]:
+    """Return the mails that speak of this reservation, newest first."""
+    rows = IncomingMail.objects.filter(project_id=project_id, reservation_id=reservation_id)
+    names = _shop_names(project_id)
+    return [_row(row, names) for row in rows.order_by("-arrived_at", "-arrival_id")]
+
+
+def last_arrival_per_site(project_id: str) -> dict[str, datetime]:
+    """Return when the newest mail of each site arrived; a site that never wrote is not in it."""
+    rows = IncomingMail.objects.filter(project_id=project_id, site__isnull=False)
+    return {
+        site: last
+        for site, last in rows.order_by().values_list("site").annotate(last=Max("arrived_at"))
+        if site is not None
+    }
+
+
+def _shop_names(project_id: str) -> dict[str, str]:
+    return {shop.code: shop.name for shop in project_queries.list_shops(project_id)}
+
+
+def _row(row: IncomingMail, shop_names: dict[str, str]) -> MailRow:
+    return MailRow(
+        arrival_id=row.arrival_id,
+        source=row.source,
+        site=row.site,
+        shop_name=shop_names.get(row.shop_code or "") or row.shop_text,
+        subject=row.subject,
+        sender=row.sender,
+        state=MailState(row.state),
+        reason=row.reason,
+        arrived_at_utc=row.arrived_at,
+        reservation_id=row.reservation_id,
+    )
