@@ -41,7 +41,7 @@ async def serve_pages(settings: Settings, stop: asyncio.Event) -> None:
 
 def connect_pages(settings: Settings) -> None:
     """Give the web room what it may ask for: clock, vault, bus, and the demo's outbox when there is one."""
-    from todoku.demo.sink import SinkReader
+    from todoku.demo.sink_log import SinkReader
     from todoku.web import ports
 
     sink_folder = settings.home / "sink"
