@@ -35,10 +35,13 @@ _CP932 = (
     "shift-jis shiftjis sjis s-jis x-sjis sjis-win sjis-open cp932 ms932 x-ms932 windows-31j windows-932 x-windows-31j "
     "ms-kanji csshiftjis cswindows31j mskanji x-x-big-sjis shift-jis-2004 sjis-2004 ibm-943"
 )
-_EUCJP = "euc-jp eucjp ujis x-euc-jp x-eucjp eucjp-ms eucjp-win eucjpms cp51932 euc-jp-ms cseucpkdfmtjapanese euc-jisx0213"
+_EUCJP = (
+    "euc-jp eucjp ujis x-euc-jp x-eucjp eucjp-ms eucjp-win eucjpms cp51932 euc-jp-ms cseucpkdfmtjapanese euc-jisx0213"
+)
 _UTF8 = "utf-8 utf8 unicode-1-1-utf-8 utf-8n utf-8-mac utf-8-sig x-unicode-2-0-utf-8 utf8mb4 cesu-8"
 _LATIN1 = (
-    "iso-8859-1 iso8859-1 iso-8859-1-windows-3.1-latin-1 latin1 latin-1 l1 cp1252 windows-1252 x-ansi ansi ibm819 cp819 8859-1"
+    "iso-8859-1 iso8859-1 iso-8859-1-windows-3.1-latin-1 latin1 latin-1 l1 cp1252 windows-1252 x-ansi ansi "
+    "ibm819 cp819 8859-1"
 )
 _ASCII = "us-ascii ascii ansi-x3.4-1968 iso646-us us 646 7bit 8bit default unknown unknown-8bit x-unknown none binary"
 _OTHERS = {
@@ -81,8 +84,16 @@ def canonical_charset(declared: str | None) -> str:
     """Return the name this room uses for a declared charset; "" when it is absent or not known."""
     if not declared:
         return ""
+    # x-sjis is sjis; "charset=" comes twice in mail of some mail merge programs
     name = declared[:64].strip(" \t\"';").lower().partition("*")[0].replace("_", "-")
-    return _ALIASES.get(name) or _ALIASES.get(name.removeprefix("x-")) or _ALIASES.get(name.removeprefix("charset=")) or ""
+    return next(
+        (
+            _ALIASES[known]
+            for known in (name, name.removeprefix("x-"), name.removeprefix("charset="))
+            if known in _ALIASES
+        ),
+        "",
+    )
 
 
 def decode_bytes(data: bytes, declared: str | None) -> Decoded:

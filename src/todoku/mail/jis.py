@@ -226,7 +226,7 @@ def _decode_dirty_pairs(piece: bytes) -> tuple[str, int]:
 
 
 def decode_eucjp(data: bytes) -> tuple[str, int]:
-    """Decode EUC-JP with the vendor rows of CP51932 and eucJP-ms; return the text and the replacements. Never raises."""
+    """Decode EUC-JP with the vendor rows of CP51932 and eucJP-ms; return text and number of replacements. Never raises."""
     try:
         return as_cp932(data.decode("euc_jp")), 0
     except UnicodeDecodeError:

@@ -1,0 +1,176 @@
+"""Raw bytes to a ParsedMail."""
+
+from __future__ import annotations
+
+import re
+
+from todoku.kernel.folding import strip_invisible
+from todoku.mail.charsets import decode_bytes
+from todoku.mail.dates import parse_date_header
+from todoku.mail.errors import EmptyMail, MailTooLarge, NotAMail
+from todoku.mail.headers import decode_filename, decode_header_value, parse_mailboxes, parse_parameters
+from todoku.mail.html_text import html_to_text
+from todoku.mail.structure import Limits, Part, StructureReader
+from todoku.mail.transfer import decode_transfer
+from todoku.mail.types import Attachment, Mailbox, ParsedMail
+
+_KEPT = "the raw mail, byte for byte"
+_STANDARD_LIMITS = Limits()
+_NOBODY = Mailbox("", "")
+_ENCODED_OR_RAW = re.compile(r"=\?|[^\t -~]")
+
+
+def parse_mail(raw: bytes, *, limits: Limits = _STANDARD_LIMITS) -> ParsedMail:
+    """Read one mail: headers, body text, HTML, attachments, all decoded, every lost character counted.
+
+    Raises a subclass of mail.errors.Unreadable (EmptyMail, NotAMail, MailTooLarge, HeadersTooLarge, TooManyParts,
+    TooDeep) and nothing else, whatever the bytes are. Time is linear in the bytes; limits are checked before the
+    work they limit. Pure: no clock, no network, no state. What was repaired is named in `defects`.
+    """
+    data = _require_mail(raw, limits)
+    reader = StructureReader(limits)
+    fields = reader.read(data)
+    body = _Body(reader.defects)
+    for part in reader.leaves:
+        body.add(part)
+    text, html = body.texts()
+    headers, lost = _decode_headers(fields)
+    first: dict[str, str] = {}
+    for name, value in fields:
+        first.setdefault(name.lower(), value)
+    senders, _ = parse_mailboxes(first.get("from", first.get("sender", "")))
+    recipients: list[Mailbox] = []
+    for name, value in fields:
+        if name.lower() in ("to", "cc"):
+            recipients.extend(parse_mailboxes(value)[0])
+    date = None
+    if "date" in first:
+        date, defect = parse_date_header(first["date"])
+        if defect:
+            reader.defects.append(defect)
+    return ParsedMail(
+        subject=next((value for name, value in headers if name.lower() == "subject"), ""),
+        sender=senders[0] if senders else _NOBODY,
+        recipients=tuple(recipients),
+        date=date,
+        message_id=_message_id(first.get("message-id", "")),
+        text=text,
+        html=html,
+        attachments=tuple(body.attachments),
+        headers=headers,
+        lossy_characters=lost + body.lossy_characters,
+        defects=tuple(dict.fromkeys(reader.defects)),
+    )
+
+
+def _require_mail(raw: bytes, limits: Limits) -> bytes:
+    """Refuse what is no mail; take off what gateways put before the first header."""
+    if len(raw) > limits.mail_bytes:
+        raise MailTooLarge(
+            f"The mail has {len(raw)} bytes, more than {limits.mail_bytes}.", kept=_KEPT, todo="Raise the limit."
+        )
+    data = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    if not data.strip(b" \t\r\n\x00"):
+        if b"\x00" in raw:
+            raise NotAMail("The bytes are only NUL.", kept=_KEPT, todo="Ask the source for the mail again.")
+        raise EmptyMail("The mail has no bytes.", kept=_KEPT, todo="Ask the source for the mail again.")
+    if b"\n" not in data[:65_536] and b"\r" in data[:65_536]:
+        data = data.replace(b"\r", b"\n")
+    return data
+
+
+def _decode_headers(fields: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], int]:
+    """Decode all values; the plain ones, which are most, without a call."""
+    lost = 0
+    headers = []
+    for name, value in fields:
+        if _ENCODED_OR_RAW.search(value) is None:
+            headers.append((name, value.rstrip()))
+            continue
+        decoded, missing = decode_header_value(value)
+        lost += missing
+        headers.append((name, decoded))
+    return tuple(headers), lost
+
+
+_MESSAGE_ID = re.compile(r"<[^<>]*>")
+
+
+def _message_id(value: str) -> str:
+    """Return the id with its angle brackets, as it is written; folded white space is taken out."""
+    found = _MESSAGE_ID.search(value)
+    return "".join((found.group() if found else value).split())[:998].replace("\x00", "")
+
+
+class _Body:
+    """Collects the leaves of one mail into text, HTML and attachments."""
+
+    def __init__(self, defects: list[str]) -> None:
+        self.attachments: list[Attachment] = []
+        self.lossy_characters = 0
+        self._plain: list[str] = []
+        self._html: list[str] = []
+        self._defects = defects
+
+    def add(self, part: Part) -> None:
+        """Decode one leaf and put it where it belongs."""
+        encoding = part.headers.get("content-transfer-encoding", "")
+        encoding = encoding.partition(";")[0].partition("(")[0].strip(' \t\r\n"').lower() if encoding else ""
+        content, defect = decode_transfer(part.body, encoding)
+        if defect:
+            self._defects.append(defect)
+        if part.content_type in ("text/plain", "text/html") and not self._is_attachment(part):
+            decoded = decode_bytes(content, part.parameters.get("charset"))
+            self.lossy_characters += decoded.lossy_characters
+            text = _clean(decoded.text)
+            if part.parameters.get("format", "").lower() == "flowed" and part.content_type == "text/plain":
+                text = _unflow(text, delete_space=part.parameters.get("delsp", "").lower() == "yes")
+            (self._plain if part.content_type == "text/plain" else self._html).append(text)
+            return
+        self.attachments.append(Attachment(_filename(part), part.content_type, content))
+
+    def texts(self) -> tuple[str, str | None]:
+        """Return the text (plain, else from the HTML) and the HTML."""
+        html = "\n".join(self._html) if self._html else None
+        text = "\n".join(self._plain)
+        if html is not None and not text.strip():
+            text = strip_invisible(html_to_text(html))
+        return text, html
+
+    def _is_attachment(self, part: Part) -> bool:
+        disposition = part.headers.get("content-disposition")
+        if disposition is not None and parse_parameters(disposition)[0] == "attachment":
+            return True
+        return bool((self._plain or self._html) and _filename(part))
+
+
+def _filename(part: Part) -> str:
+    disposition = part.headers.get("content-disposition")
+    written = parse_parameters(disposition)[1].get("filename") if disposition else None
+    written = written or part.parameters.get("name") or ""
+    return decode_filename(written) if written else ""
+
+
+def _clean(text: str) -> str:
+    """Make line ends \\n, take out NUL and characters without a shape."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    return strip_invisible(text)
+
+
+def _unflow(text: str, *, delete_space: bool) -> str:
+    """Join the lines that the sender's program broke (RFC 3676); signatures and quotes stay as they are."""
+    lines: list[str] = []
+    joining = False
+    for line in text.split("\n"):
+        stuffed = line[1:] if line.startswith(" ") else line
+        flows = stuffed.endswith(" ") and stuffed != "-- " and not stuffed.startswith(">")
+        content = stuffed[:-1] if flows and delete_space else stuffed
+        if joining and not stuffed.startswith(">") and stuffed != "-- ":
+            lines[-1] += content
+        else:
+            lines.append(content)
+        joining = flows
+    return "\n".join(lines)

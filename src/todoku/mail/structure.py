@@ -1,0 +1,217 @@
+"""The structure of a mail: header fields and parts, cut from the raw bytes in bounded time.
+
+Why not the standard library's parser or a compiled one: see docs/mail.md. In short, both hand out header values that
+are decoded already (and wrongly for Japanese), and the compiled one refuses a whole mail for one broken base64 part.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from todoku.mail.errors import HeadersTooLarge, NotAMail, TooDeep, TooManyParts
+from todoku.mail.headers import parse_parameters
+
+_FIELD = re.compile(r"([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")
+_END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
+_KEPT = "the raw mail, byte for byte"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one mail may cost. bytes of the whole, bytes of all headers together, parts, depth of parts in parts."""
+
+    mail_bytes: int = 50 * 1024 * 1024
+    header_bytes: int = 256 * 1024
+    parts: int = 200
+    depth: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One leaf. headers: (name in lower case, raw value by latin-1), first ones win. body: still transfer-encoded."""
+
+    content_type: str
+    parameters: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+    container: str
+
+
+class StructureReader:
+    """Cut one mail into its header fields and leaves; made for one mail and thrown away."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.defects: list[str] = []
+        self.leaves: list[Part] = []
+        self._limits = limits
+        self._header_bytes_left = limits.header_bytes
+        self._parts_left = limits.parts
+        self._scan_bytes_left = 8 * limits.mail_bytes
+
+    def read(self, raw: bytes) -> list[tuple[str, str]]:
+        """Return the header fields of the mail in order (raw values by latin-1); the leaves are in `leaves`.
+
+        Raises NotAMail, HeadersTooLarge, TooManyParts, TooDeep; nothing else, whatever the bytes are.
+        """
+        fields, body = self._split(raw, top=True)
+        if not any(name.lower() in _MAIL_FIELDS for name, _ in fields):
+            raise NotAMail("The bytes have no header field of a mail.", kept=_KEPT, todo="Look at the bytes.")
+        self._read_part(_first_of_each(fields), body, depth=0, container="")
+        return fields
+
+    def _split(self, data: bytes, *, top: bool) -> tuple[list[tuple[str, str]], bytes]:
+        """Cut header block and body; a part may begin with its empty line and have no header at all."""
+        if data.startswith((b"\n", b"\r\n")):
+            return [], data[data.index(b"\n") + 1 :]
+        limit = self._header_bytes_left
+        end = _END_OF_HEADERS.search(data, 0, limit + 4)
+        block, body = (data[: end.start()], data[end.end() :]) if end else (data, b"")
+        if len(block) > limit:
+            if top and not _FIELD.match(block[:2048].decode("latin-1").replace("\r\n", "\n")):
+                raise NotAMail("The bytes don't begin with a header field.", kept=_KEPT, todo="Look at the bytes.")
+            raise HeadersTooLarge(
+                f"The headers have more than {self._limits.header_bytes} bytes.", kept=_KEPT, todo="Look at the bytes."
+            )
+        self._header_bytes_left -= len(block)
+        fields, overlooked = self._fields(block)
+        if overlooked:
+            body = overlooked + body
+        return fields, body
+
+    def _fields(self, block: bytes) -> tuple[list[tuple[str, str]], bytes]:
+        """Read the fields; return also what at the end of the block is body because its empty line is missing."""
+        text = block.decode("latin-1").replace("\r\n", "\n")
+        fields: list[tuple[str, str]] = _FIELD.findall(text)
+        covered = sum(len(name) + len(value) for name, value in fields)
+        if covered + 5 * len(fields) + 8 >= len(text) and _FIELD.match(text):
+            return fields, b""
+        return self._odd_fields(text)
+
+    def _odd_fields(self, text: str) -> tuple[list[tuple[str, str]], bytes]:
+        """Read a block that has lines which are no fields: skipped between fields, body when no field follows."""
+        fields: list[tuple[str, str]] = []
+        position = 0
+        while position < len(text):
+            found = _FIELD.match(text, position)
+            if found is not None:
+                fields.append((found.group(1), found.group(2)))
+                position = found.end()
+                continue
+            following = _NEXT_FIELD.search(text, position)
+            if following is None:
+                if not text[position:].strip() or text.startswith("From ", position) or not fields:
+                    return fields, b"" if fields else text.encode("latin-1")
+                self._defect("missing_blank_line")
+                return fields, text[position:].encode("latin-1")
+            self._defect("malformed_header") if position or not text.startswith("From ") else None
+            position = following.start() + 1
+        return fields, b""
+
+    def _read_part(self, headers: dict[str, str], body: bytes, *, depth: int, container: str) -> None:
+        declared = headers.get("content-type", "")
+        content_type, parameters = parse_parameters(declared) if declared else ("", {})
+        if content_type.startswith("multipart/"):
+            if depth >= self._limits.depth:
+                raise TooDeep(f"Parts are nested deeper than {depth}.", kept=_KEPT, todo="Look at the mail by hand.")
+            if self._read_children(content_type, parameters, body, depth):
+                return
+            self._defect("multipart_without_parts")
+            content_type, parameters = "text/plain", {}
+        elif content_type.count("/") != 1:
+            if content_type:
+                self._defect("bad_content_type")
+            content_type = "message/rfc822" if container == "multipart/digest" else "text/plain"
+        self._count_part()
+        self.leaves.append(Part(content_type, parameters, headers, body, container))
+
+    def _read_children(self, content_type: str, parameters: dict[str, str], body: bytes, depth: int) -> bool:
+        boundary = parameters.get("boundary", "").encode("latin-1", "replace")
+        pieces = self._cut(body, boundary) if boundary else []
+        if not pieces:
+            guessed = _guess_boundary(body)
+            pieces = self._cut(body, guessed) if guessed else []
+            if not pieces:
+                return False
+            self._defect("boundary_guessed")
+        for piece in pieces:
+            fields, content = self._split(piece, top=False)
+            self._read_part(_first_of_each(fields), content, depth=depth + 1, container=content_type)
+        return True
+
+    def _cut(self, body: bytes, boundary: bytes) -> list[bytes]:
+        """Cut a multipart body at its delimiter lines (RFC 2046 section 5.1.1); text before and after is dropped."""
+        self._scan_bytes_left -= len(body)
+        if self._scan_bytes_left < 0:
+            raise TooDeep("Large parts are nested too deep.", kept=_KEPT, todo="Look at the mail by hand.")
+        delimiter = b"--" + boundary
+        pieces: list[bytes] = []
+        false_finds = 0
+        start = -1
+        at = body.find(delimiter)
+        while at >= 0:
+            line_end = body.find(b"\n", at)
+            line_end = len(body) if line_end < 0 else line_end
+            after = body[at + len(delimiter) : line_end].rstrip(b" \t\r")
+            if (at == 0 or body[at - 1] == 10) and after in (b"", b"--"):
+                if start >= 0:
+                    pieces.append(_without_last_line_end(body[start:at]))
+                    if len(pieces) > self._parts_left:
+                        self._too_many()
+                start = line_end + 1
+                if after:
+                    return pieces
+            else:
+                false_finds += 1
+                if false_finds > 10_000:
+                    self._too_many()
+            at = body.find(delimiter, at + len(delimiter) if line_end - at > 200 else line_end)
+        if start >= 0:
+            self._defect("boundary_not_closed")
+            pieces.append(body[start:])
+        return pieces
+
+    def _count_part(self) -> None:
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            self._too_many()
+
+    def _too_many(self) -> None:
+        raise TooManyParts(
+            f"The mail has more than {self._limits.parts} parts.", kept=_KEPT, todo="Look at the mail by hand."
+        )
+
+    def _defect(self, word: str) -> None:
+        if word not in self.defects:
+            self.defects.append(word)
+
+
+_NEXT_FIELD = re.compile(r"\n[!-9;-~]+[ \t]*:")
+_MAIL_FIELD_NAMES = (
+    "from to subject date message-id received mime-version content-type return-path delivered-to cc bcc reply-to "
+    "sender x-original-to dkim-signature x-mailer list-id arc-seal references in-reply-to authentication-results"
+)
+_MAIL_FIELDS = frozenset(_MAIL_FIELD_NAMES.split())
+
+
+def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, str]:
+    first: dict[str, str] = {}
+    for name, value in fields:
+        first.setdefault(name.lower(), value)
+    return first
+
+
+def _without_last_line_end(piece: bytes) -> bytes:
+    """Take off the line end that belongs to the delimiter after it."""
+    if piece.endswith(b"\r\n"):
+        return piece[:-2]
+    return piece[:-1] if piece.endswith(b"\n") else piece
+
+
+_LIKELY_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s-][^\r\n]{0,80}|-+[^\s-][^\r\n]{0,80})\r?\n[Cc]ontent-")
+
+
+def _guess_boundary(body: bytes) -> bytes:
+    """Find a delimiter line that is followed by a part's header, for mail that names the wrong boundary or none."""
+    found = _LIKELY_DELIMITER.search(body, 0, 65_536)
+    return found.group(1).rstrip() if found else b""
