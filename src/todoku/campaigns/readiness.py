@@ -35,6 +35,11 @@ def obstacles(
     return found
 
 
+def content_obstacles(project: ProjectInfo, content: CampaignContent) -> list[Obstacle]:
+    """Return what speaks against these words from this sender, whoever gets them."""
+    return _template_obstacles(project, content) + _sender_obstacles(project)
+
+
 def _template_obstacles(project: ProjectInfo, content: CampaignContent) -> list[Obstacle]:
     values = {**SAMPLE_VALUES, **project_values(project)}
     return [

@@ -264,7 +264,15 @@ def _times(due_at_utc: datetime) -> dict[str, datetime]:
 def _stop_run(run: Run, now_utc: datetime, reason: str) -> None:
     if RunState(run.state) in OVER:
         raise Raced  # the planner closed it just now; its campaign follows in the same transaction
-    change_run(run, now_utc, state=RunState.STOPPED, reason=reason, resume_to="")
+    nothing_on_the_bus = run.order is None
+    change_run(
+        run,
+        now_utc,
+        state=RunState.STOPPED,
+        reason=reason,
+        resume_to="",
+        closed_at=now_utc if nothing_on_the_bus else None,
+    )
 
 
 def _require_ready(campaign: Campaign, due_at_utc: datetime, now_utc: datetime) -> None:

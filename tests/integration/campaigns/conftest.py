@@ -1,0 +1,88 @@
+"""A project whose campaigns may be sent, and people to send them to.
+
+Rooms with models are imported inside the fixtures: this file is read before Django is set up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from todoku.campaigns.types import CampaignContent
+from todoku.content.starters import load_starter
+from todoku.guests.types import Audience, PersonImport
+from todoku.kernel.clock import VirtualClock
+from todoku.kernel.ids import new_id
+from todoku.projects.types import ProjectInfo
+
+AGREED = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def starter_content() -> CampaignContent:
+    starter = load_starter("ja")
+    return CampaignContent(starter.subject, starter.html, starter.text)
+
+
+def people(count: int, *, without_consent: int = 0, name: str = "見本 太郎") -> list[PersonImport]:
+    return [
+        PersonImport(
+            name=name,
+            email=f"guest{number:05d}@example.com",
+            consent_source="form" if number >= without_consent else "",
+            consent_wording="yes" if number >= without_consent else "",
+            consent_given_at_utc=AGREED if number >= without_consent else None,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def project(database: None, clock: VirtualClock) -> str:
+    from todoku.projects import services as projects
+
+    project_id = f"camp-{new_id().hex[-12:]}"
+    projects.save_project(
+        ProjectInfo(
+            id=project_id,
+            name="とどく食堂グループ",
+            time_zone="Asia/Tokyo",
+            sender_name="とどく食堂",
+            sender_address="news@restaurant.example",
+            postal_address="東京都架空区見本町1-2-3",
+            contact="03-0000-0000",
+        ),
+        clock=clock,
+    )
+    return project_id
+
+
+@pytest.fixture
+def draft(project: str, clock: VirtualClock) -> Callable[..., UUID]:
+    """Make a draft; content and audience as given, else the starter to everybody."""
+    from todoku.campaigns import services
+
+    def make(content: CampaignContent | None = None, audience: Audience | None = None, name: str = "冬の鍋") -> UUID:
+        return services.create(
+            project,
+            name=name,
+            content=content or starter_content(),
+            audience=audience or Audience(),
+            by="marketer@example.com",
+            clock=clock,
+        )
+
+    return make
+
+
+@pytest.fixture
+def invite(project: str) -> Callable[..., None]:
+    """Bring people into the project's guest list."""
+    from todoku.guests import services as guests
+
+    def bring(count: int, *, without_consent: int = 0, name: str = "見本 太郎") -> None:
+        guests.import_people(project, people(count, without_consent=without_consent, name=name))
+
+    return bring
