@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what is left to send."""
-        self._dialogue.break_off(say.SHUTTING_DOWN)
+        self._dialogue.request_close(at_once=True)
         self._flush(None)
 
     def _flush(self, message: MessageReceived | None) -> None:

@@ -30,9 +30,8 @@ _GREETING_ARGUMENT = re.compile(rb"[\x20-\x7e]+\Z")
 class DialogueLimits:
     """How far one conversation may go.
 
-    max_mail_bytes: the dot-stuffed text. max_command_bytes: one line with its CR LF (RFC 5321 asks for 512 and more
-    for each extension). max_errors: 5xx answers between two mails that were kept. max_idle_commands: commands other
-    than MAIL, RCPT and DATA between two mails.
+    max_mail_bytes: the dot-stuffed text. max_command_bytes: one line with its CR LF. Between two mails that were kept:
+    max_errors 5xx answers, and max_idle_commands commands other than MAIL, RCPT and DATA.
     """
 
     max_mail_bytes: int = 35 * 1024 * 1024
@@ -95,6 +94,7 @@ class ServerDialogue:
         self._rcpt_tos: list[str] = []
         self._held: bytearray | None = None
         self._dropped_bytes = 0
+        self._dotted = False
         self._refusal: bytes | None = None
         self._errors = 0
         self._idle_commands = 0
@@ -158,17 +158,12 @@ class ServerDialogue:
             self._refusal = reply
             self._drop_held()
 
-    def request_close(self, reply: bytes = say.SHUTTING_DOWN) -> None:
-        """Say good bye: now, or as soon as the mail in hand is answered."""
-        if self._stage is _Stage.COMMAND:
+    def request_close(self, reply: bytes = say.SHUTTING_DOWN, *, at_once: bool = False) -> None:
+        """Say good bye as soon as the mail in hand is answered; at_once: now, an unanswered mail stays the client's."""
+        if self._stage is _Stage.COMMAND or (at_once and self._stage is not _Stage.CLOSED):
             self._close(reply)
         elif self._stage is not _Stage.CLOSED:
             self._close_requested = True
-
-    def break_off(self, reply: bytes) -> None:
-        """Say good bye now, whatever is in hand; an unanswered mail stays the client's."""
-        if self._stage is not _Stage.CLOSED:
-            self._close(reply)
 
     # ---- input
 
@@ -218,10 +213,14 @@ class ServerDialogue:
         if self._held is None:
             self._held = bytearray(b"\r\n")  # so that a dot on the first line needs no rule of its own
             self._dropped_bytes = -2
+            self._dotted = False
         held = self._held
         before = len(held)
         held += memoryview(data)[position:]
-        end = held.find(_END_OF_MAIL, max(0, before - 4))
+        end = held.find(b"\r\n.", max(0, before - 4))
+        if end >= 0 and not held.startswith(_END_OF_MAIL, end):
+            self._dotted = True
+            end = held.find(_END_OF_MAIL, end)
         received = self._dropped_bytes + (len(held) - 2 if end < 0 else end + 2)  # ". CR" may belong to the end
         if received > self._limits.max_mail_bytes * 4:
             self._close(say.TOO_MUCH_DATA)
@@ -232,8 +231,13 @@ class ServerDialogue:
             if self._refusal is not None:
                 self._drop_held()
             return len(data), None
-        text = b"" if self._refusal else bytes(memoryview(held)[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
-        return position + end + 5 - before, self._end_mail(text)
+        if self._refusal is not None:
+            content = b""
+        elif self._dotted:
+            content = bytes(memoryview(held)[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
+        else:
+            content = bytes(memoryview(held)[2 : end + 2])
+        return position + end + 5 - before, self._end_mail(content)
 
     def _drop_held(self) -> None:
         if self._held is not None:

@@ -290,10 +290,10 @@ def test_close_is_at_once_between_mails() -> None:
     assert made.take_output() == say.SHUTTING_DOWN
 
 
-def test_break_off_drops_the_half_mail() -> None:
+def test_close_at_once_drops_the_half_mail() -> None:
     made = dialogue()
     made.feed(ENVELOPE + b"half")
-    made.break_off(say.make_reply(421, "4.4.2", "too slow"))
+    made.request_close(say.make_reply(421, "4.4.2", "too slow"), at_once=True)
     assert made.closing
     assert made.held_bytes == 0
 

@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         now = self._door.now_seconds()
         too_slow = self._mail_since_seconds is not None and now - self._mail_since_seconds > mail_seconds
         if too_slow or now - self._last_word_seconds > idle_seconds:
-            self._dialogue.break_off(_TOO_IDLE)
+            self._dialogue.request_close(_TOO_IDLE, at_once=True)
             self._flush()
 
     # ---- inside
@@ -147,18 +147,24 @@ class Connection(asyncio.Protocol):
     def _go_on(self, message: MessageReceived | None) -> None:
         if message is not None:
             self._door.begin(self._keep(message))
-        held_bytes = self._dialogue.held_bytes
-        if held_bytes != self._held_bytes:
-            room = self._door.hold(held_bytes - self._held_bytes)
-            self._held_bytes = held_bytes
-            if not room:
-                self._dialogue.refuse_mail(_NO_ROOM)
+        if not self._count_held():
+            self._dialogue.refuse_mail(_NO_ROOM)
+            self._count_held()
         receiving = self._dialogue.in_mail and not self._dialogue.awaits_verdict
         if not receiving:
             self._mail_since_seconds = None
         elif self._mail_since_seconds is None:
             self._mail_since_seconds = self._last_word_seconds
         self._flush()
+
+    def _count_held(self) -> bool:
+        """Tell the door what this connection holds; return False when all hold too much."""
+        held_bytes = self._dialogue.held_bytes
+        if held_bytes == self._held_bytes:
+            return True
+        room = self._door.hold(held_bytes - self._held_bytes)
+        self._held_bytes = held_bytes
+        return room
 
     async def _keep(self, message: MessageReceived) -> None:
         size = len(message.content)
