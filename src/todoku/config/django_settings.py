@@ -81,6 +81,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = None
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_MAX_AGE = 31_536_000  # pages ask for each file with the hash of its content
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -101,5 +102,6 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = _SETTINGS.served_over_https
 CSRF_COOKIE_SECURE = _SETTINGS.served_over_https
 SECURE_REFERRER_POLICY = "same-origin"
+CSRF_FAILURE_VIEW = "todoku.web.views.errors.csrf_failed"
 X_FRAME_OPTIONS = "SAMEORIGIN"
 LOGGING_CONFIG = None

@@ -2,6 +2,50 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+from django.views.generic import RedirectView
 
-urlpatterns: list[URLPattern] = []
+from todoku.web.guards import open_to_all
+from todoku.web.views import campaigns, errors, guests, home, live, mails, online, outbox, public, runs, session
+
+urlpatterns: list[URLPattern] = [
+    path("", home.home, name="home"),
+    path("healthz", live.healthz, name="healthz"),
+    path("favicon.ico", open_to_all(RedirectView.as_view(url="/static/web/favicon.svg")), name="favicon"),
+    path("live", live.stream, name="stream"),
+    path("sign-in", session.sign_in, name="sign_in"),
+    path("sign-out", session.sign_out, name="sign_out"),
+    path("language", session.set_language, name="set_language"),
+    path("theme", session.set_theme, name="set_theme"),
+    path("project", session.set_project, name="set_project"),
+    path("online", online.online, name="online"),
+    path("online/badge", online.badge, name="badge"),
+    path("book", online.book, name="book"),
+    path("reservations/<uuid:reservation_id>", online.reservation, name="reservation"),
+    path("reservations/<uuid:reservation_id>/handled", online.handle, name="handle"),
+    path("mails", mails.mails, name="mails"),
+    path("mails/<uuid:arrival_id>", mails.mail, name="mail"),
+    path("mails/<uuid:arrival_id>/html", mails.mail_html, name="mail_html"),
+    path("mails/<uuid:arrival_id>/raw", mails.mail_raw, name="mail_raw"),
+    path("guests", guests.guests, name="guests"),
+    path("guests/<uuid:guest_id>", guests.guest, name="guest"),
+    path("guests/<uuid:guest_id>/mailing", guests.guest_mailing, name="guest_mailing"),
+    path("campaigns", campaigns.campaigns, name="campaigns"),
+    path("campaigns/new", campaigns.new, name="campaign_new"),
+    path("campaigns/check", campaigns.check, name="campaign_check"),
+    path("campaigns/preview", campaigns.preview, name="campaign_preview"),
+    path("campaigns/<uuid:campaign_id>", campaigns.campaign, name="campaign"),
+    path("campaigns/<uuid:campaign_id>/edit", campaigns.edit, name="campaign_edit"),
+    path("campaigns/<uuid:campaign_id>/send", campaigns.send, name="campaign_send"),
+    path("campaigns/<uuid:campaign_id>/<slug:action>", campaigns.act, name="campaign_act"),
+    path("runs/<uuid:run_id>", runs.run, name="run"),
+    path("runs/<uuid:run_id>/names/<slug:state>", runs.names, name="run_names"),
+    path("unsubscribe/<str:token>", public.unsubscribe, name="unsubscribe"),
+    path("demo/outbox", outbox.outbox, name="outbox"),
+    path("demo/outbox/<int:number>", outbox.outbox_message, name="outbox_message"),
+    path("demo/outbox/<int:number>/html", outbox.outbox_html, name="outbox_html"),
+]
+
+handler403 = errors.forbidden
+handler404 = errors.not_found
+handler500 = errors.failed

@@ -1,0 +1,1 @@
+"""Views, one file a page family; each is guarded by `web.guards`."""

@@ -1,0 +1,179 @@
+"""Words, shapes and tones for every state: the one place where pages name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from todoku import extraction
+from todoku.campaigns.types import CampaignState, RunState
+from todoku.delivery.types import RecipientState
+from todoku.extraction.types import Event
+from todoku.guests.types import SuppressionReason
+from todoku.intake.types import MailState
+from todoku.projects.types import Role
+from todoku.reservations.types import Effect, ReservationState
+
+TODAY, TOMORROW, YESTERDAY = _("today"), _("tomorrow"), _("yesterday")
+_Text = str | Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A state as a page shows it: an icon of icons.svg, a word, and a tone (good, busy, look, bad, off)."""
+
+    text: _Text
+    icon: str
+    tone: str = ""
+    help: _Text = ""
+
+
+EVENTS: dict[Event, Word] = {
+    Event.BOOKED: Word(pgettext_lazy("event", "New"), "new", "busy"),
+    Event.REQUESTED: Word(pgettext_lazy("event", "Request"), "ask", "look"),
+    Event.TENTATIVE: Word(pgettext_lazy("event", "Tentative"), "ask", "look"),
+    Event.CHANGED: Word(pgettext_lazy("event", "Changed"), "change", "look"),
+    Event.CHANGE_REQUESTED: Word(pgettext_lazy("event", "Change request"), "ask", "look"),
+    Event.CANCELLED: Word(pgettext_lazy("event", "Cancelled"), "cross", "bad"),
+    Event.DECLINED: Word(pgettext_lazy("event", "Declined"), "none", "off"),
+}
+RESERVATIONS: dict[ReservationState, Word] = {
+    ReservationState.BOOKED: Word(_("Booked"), "done", "good"),
+    ReservationState.REQUESTED: Word(_("Waiting for an answer"), "ask", "look"),
+    ReservationState.TENTATIVE: Word(_("Tentatively booked"), "hold", "look"),
+    ReservationState.CANCELLED: Word(_("Cancelled"), "cross", "bad"),
+    ReservationState.DECLINED: Word(_("Declined"), "none", "off"),
+}
+EFFECTS: dict[Effect, Word] = {
+    Effect.APPLIED: Word(_("Entered"), "done", "good"),
+    Effect.DUPLICATE: Word(_("Came twice"), "same", "off"),
+    Effect.STALE: Word(_("Older than the book"), "old", "off"),
+    Effect.HELD: Word(_("Waits for its booking"), "hold", "look"),
+}
+MAILS: dict[MailState, Word] = {
+    MailState.PENDING: Word(_("Not read yet"), "clock", "busy", _("Arrived and kept; reading follows.")),
+    MailState.APPLIED: Word(_("Entered in the book"), "done", "good", _("The book says what this mail said.")),
+    MailState.DUPLICATE: Word(_("Came twice"), "same", "off", _("The same mail was entered before.")),
+    MailState.STALE: Word(_("Older than the book"), "old", "off", _("A newer mail about it was entered before.")),
+    MailState.HELD: Word(
+        _("Waits for its booking"), "hold", "look", _("A change or cancellation; the booking itself is not here yet.")
+    ),
+    MailState.NOT_A_RESERVATION: Word(_("Not a reservation"), "mail", "off", _("A digest, a review, news.")),
+    MailState.UNKNOWN_LAYOUT: Word(
+        _("Could not be read"), "warn", "bad", _("From a known site, in a form we do not know. Please look yourself.")
+    ),
+    MailState.QUARANTINED: Word(_("Set aside"), "lock", "look", _("Sender or address could not be trusted.")),
+    MailState.UNREADABLE: Word(_("Broken mail"), "broken", "bad", _("Broken beyond reading; the original is kept.")),
+}
+CAMPAIGNS: dict[CampaignState, Word] = {
+    CampaignState.DRAFT: Word(_("Draft"), "draft", "off"),
+    CampaignState.SCHEDULED: Word(_("Scheduled"), "clock", "busy"),
+    CampaignState.ACTIVE: Word(_("Sending"), "campaign", "busy"),
+    CampaignState.PAUSED: Word(_("Paused"), "pause", "look"),
+    CampaignState.STOPPED: Word(_("Stopped"), "stop", "bad"),
+    CampaignState.FINISHED: Word(_("Finished"), "done", "good"),
+}
+RUNS: dict[RunState, Word] = {
+    RunState.PLANNED: Word(_("Planned"), "clock", "busy"),
+    RunState.SEALING: Word(_("Being sealed"), "mail", "busy"),
+    RunState.SEALED: Word(_("Sealed, ready to leave"), "lock", "good"),
+    RunState.SENDING: Word(_("Sending"), "campaign", "busy"),
+    RunState.FINISHED: Word(_("Finished"), "done", "good"),
+    RunState.PAUSED: Word(_("Paused"), "pause", "look"),
+    RunState.HELD: Word(_("Waits for you"), "hold", "look"),
+    RunState.STOPPED: Word(_("Stopped"), "stop", "bad"),
+    RunState.MISSED: Word(_("Missed"), "cross", "bad"),
+}
+RECIPIENTS: dict[RecipientState, Word] = {
+    RecipientState.SENT: Word(_("Sent"), "done", "good", _("Accepted by the mail server.")),
+    RecipientState.REFUSED: Word(
+        _("Refused"), "cross", "bad", _("The mail server refused for good; its words are kept.")
+    ),
+    RecipientState.SUPPRESSED: Word(_("Left out"), "none", "off", _("No consent, unsubscribed, or unreachable.")),
+    RecipientState.UNRENDERABLE: Word(_("Could not be written"), "warn", "bad", _("The template lacked a value.")),
+    RecipientState.EXPIRED: Word(_("Ran out of time"), "clock", "look", _("Temporary answers until the deadline.")),
+    RecipientState.UNKNOWN: Word(
+        _("Not certain"), "unknown", "look", _("The connection died at the last moment. Never sent again by itself.")
+    ),
+    RecipientState.PENDING: Word(_("Still to go"), "clock", "busy", _("Not decided yet.")),
+}
+ROLES: dict[Role, _Text] = {
+    Role.OWNER: _("Owner"),
+    Role.MANAGER: _("Manager"),
+    Role.MARKETER: _("Marketer"),
+    Role.OPERATOR: _("Operator"),
+    Role.VIEWER: _("Viewer"),
+}
+NOT_MAILED: dict[str, _Text] = {
+    "": _("May be mailed"),
+    "no_address": _("No mail address"),
+    "no_consent": _("No consent"),
+    SuppressionReason.UNSUBSCRIBED.value: _("Unsubscribed"),
+    SuppressionReason.BOUNCED.value: _("Address does not exist"),
+    SuppressionReason.COMPLAINED.value: _("Complained"),
+    SuppressionReason.MANUAL.value: _("Stopped by hand"),
+}
+PARTS: dict[str, _Text] = {"subject": _("Subject"), "html": _("HTML"), "text": _("Text")}
+ACTS: dict[str, _Text] = {
+    "campaign.created": _("Created"),
+    "campaign.updated": _("Edited"),
+    "campaign.scheduled": _("Scheduled"),
+    "campaign.sent_now": _("Sent at once"),
+    "campaign.paused": _("Paused"),
+    "campaign.resumed": _("Resumed"),
+    "campaign.stopped": _("Stopped"),
+    "campaign.back_to_draft": _("Back to draft"),
+    "run.sealing": _("Being sealed"),
+    "run.sealed": _("Sealed"),
+    "run.started": _("Began to leave"),
+    "run.late": _("Late"),
+    "run.held": _("Waits for a person"),
+    "run.finished": _("Finished"),
+    "run.seal_failed": _("Could not be sealed yet"),
+    "run.seal_lost": _("Is sealed again"),
+}
+FIELDS: dict[str, _Text] = {
+    "start": _("Visit"),
+    "end": _("Until"),
+    "party_size": _("People"),
+    "guest.name": _("Name"),
+    "guest.kana": _("Reading of the name"),
+    "guest.phone": _("Phone"),
+    "guest.email": _("Mail address"),
+    "shop": _("Shop"),
+    "course": _("Course"),
+    "seat": _("Seat"),
+    "requests": _("Requests"),
+    "amount": _("Amount"),
+    "reference": _("Reservation number"),
+    "cancel_reason": _("Reason for cancelling"),
+    "link": _("Page at the site"),
+}
+
+
+def not_mailed(reason: str) -> str:
+    """Return why an address is not mailed, in words; an unknown reason is shown as it is."""
+    return str(NOT_MAILED.get(reason, reason))
+
+
+def site_name(site: str | None) -> str:
+    """Return the name of a booking site in the reader's language; its id when it is not known."""
+    if not site:
+        return ""
+    names = _site_names().get(site, (site, site))
+    return names[0 if (translation.get_language() or "ja").startswith("ja") else 1]
+
+
+def site_ids() -> tuple[str, ...]:
+    """Return the ids of all sites that can be read."""
+    return tuple(_site_names())
+
+
+@cache
+def _site_names() -> dict[str, tuple[str, str]]:
+    return {info.id: (info.name_ja, info.name_en) for info in extraction.sites()}
