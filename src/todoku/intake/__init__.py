@@ -3,7 +3,7 @@
 Purpose     read every arrival on the MAIL stream and carry it into reservations and guests.
 Reads       stream MAIL (durable consumer `reader`), the vault, `extraction`; its own table.
 Writes      its own table, and through their services `reservations` and `guests`: one transaction per project and
-            batch. Events `event.<project>.reservation` and `event.<project>.mail` after the commit.
+            batch. An event `event.<project>.reservation` after the commit, for live pages.
             Bucket `addresses`: the mirror of the intake addresses for the SMTP door.
 Guarantees  every arrival ends in exactly one state; what is acknowledged on the bus is committed. Killed at any
             point, or delivered again any number of times, the same book results. One bad mail never stops the next:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max
 
 from todoku.intake.errors import MailMissing
 from todoku.intake.models import IncomingMail
@@ -25,18 +25,14 @@ def balance(project_id: str, arrived: int) -> IntakeBalance:
 
 
 def list_mails(
-    project_id: str, *, state: MailState | None = None, limit: int = 100, before: UUID | None = None
+    project_id: str, *, state: MailState | None = None, limit: int = 100, before: datetime | None = None
 ) -> list[MailRow]:
-    """Return arrived mails, newest first. before: go on after the mail with this arrival_id (the last one shown)."""
+    """Return arrived mails, newest first. before: only those that arrived earlier than that, to go on with a list."""
     rows = IncomingMail.objects.filter(project_id=project_id)
     if state is not None:
         rows = rows.filter(state=state.value)
     if before is not None:
-        mark = IncomingMail.objects.filter(project_id=project_id, arrival_id=before).first()
-        if mark is None:
-            return []
-        at = mark.arrived_at
-        rows = rows.filter(arrived_at__lte=at).filter(Q(arrived_at__lt=at) | Q(arrival_id__lt=mark.arrival_id))
+        rows = rows.filter(arrived_at__lt=before)
     names = _shop_names(project_id)
     return [_row(row, names) for row in rows.order_by("-arrived_at", "-arrival_id")[:limit]]
 
