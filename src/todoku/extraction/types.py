@@ -27,6 +27,15 @@ class Event(StrEnum):
     DECLINED = "declined"
 
 
+@dataclass(frozen=True, slots=True)
+class SiteInfo:
+    """One booking site that can be read: its id, and its name in both languages."""
+
+    id: str
+    name_ja: str
+    name_en: str
+
+
 class NoticeKind(StrEnum):
     """Which mail it is when it is not a reservation."""
 
@@ -69,7 +78,7 @@ class Previous:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where one value came from: `source` is "text", "subject", "html" or "sender"; offsets are into that text.
+    """Where one value came from: `source` is "text", "subject" or "html"; offsets are into that text.
 
     field: name of the attribute of Facts ("guest.name" for nested ones).
     """
@@ -106,9 +115,10 @@ class Reading:
     """The result of reading one mail.
 
     facts: present exactly when outcome is RESERVATION. notice: present exactly when NOT_A_RESERVATION.
-    problem: for UNKNOWN_LAYOUT, a stable word and the field ("missing:reference", "date_mismatch", "no_definition").
-    issued_at: the mail's own Date (aware), the order in which the site spoke; None when the mail has none.
-    text: the decoded body into which Evidence points.
+    problem: for UNKNOWN_LAYOUT, a stable word and the field: "missing:reference", "missing:start", "date_mismatch",
+    "unknown_kind", "unreadable:start", "ambiguous:reference", "broken_markup".
+    issued_at: the mail's own Date (aware), the order in which the site spoke, of the forwarded mail where one was
+    forwarded; None when the mail has none. text: the decoded body into which Evidence points.
     """
 
     outcome: Outcome

@@ -1,0 +1,90 @@
+"""Put the values of one mail together to Facts, or say which key is missing or contradicts another."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from todoku.extraction.convert import Person, identifier, party_size, person
+from todoku.extraction.fields import FieldReader
+from todoku.extraction.phone import to_e164
+from todoku.extraction.scan import BEFORE, Piece
+from todoku.extraction.types import Amount, Event, Facts, GuestFacts, Previous
+from todoku.extraction.visit import DateContradiction, read_visit
+from todoku.kernel.addresses import is_addr_spec
+from todoku.kernel.money import read_money
+
+NEEDS_START = frozenset(
+    {Event.BOOKED, Event.REQUESTED, Event.TENTATIVE, Event.CHANGED, Event.CHANGE_REQUESTED}
+)
+"""A cancellation is complete without its time: the reference says what is cancelled."""
+
+
+class Problem(NamedTuple):
+    """Why a mail of a known site can't be read: a stable word, and after the colon the field."""
+
+    word: str
+
+
+def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
+    """Return what the mail states, or the Problem that makes it an unknown layout. Nothing is guessed."""
+    reader.arrows = event in (Event.CHANGED, Event.CHANGE_REQUESTED)
+    reference = reader.read("reference", lambda piece: identifier(piece.folded))
+    if reference is None:
+        return Problem("missing:reference")
+    try:
+        visit = read_visit(reader)
+    except DateContradiction:
+        return Problem("date_mismatch")
+    if visit.start is None and event in NEEDS_START:
+        return Problem("missing:start")
+    party = reader.find("party_size", lambda piece: party_size(piece.folded))
+    return Facts(
+        event=event,
+        reference=reference,
+        shop=reader.text("shop"),
+        shop_code=reader.read("shop_code", lambda piece: identifier(piece.folded)),
+        start=visit.start,
+        end=visit.end,
+        party_size=party[0] if party else None,
+        guest=_guest(reader),
+        course=reader.text("course"),
+        seat=reader.text("seat"),
+        requests=reader.text("requests"),
+        amount=reader.read("amount", _amount),
+        cancel_reason=reader.text("cancel_reason"),
+        link=reader.text("link"),
+        previous=_previous(reader, visit.previous, party[1].before if party else None),
+    )
+
+
+def _guest(reader: FieldReader) -> GuestFacts:
+    both = reader.read("guest", lambda piece: person(piece.value)) or Person(None, None)
+    name = reader.read("guest.name", lambda piece: person(piece.value).name)
+    kana = reader.read("guest.kana", lambda piece: person(piece.value).name)
+    country = "JP"
+    return GuestFacts(
+        name=name or both.name,
+        kana=kana or both.kana,
+        phone=reader.read("guest.phone", lambda piece: to_e164(piece.folded, country=country)),
+        email=reader.read("guest.email", _email),
+    )
+
+
+def _previous(reader: FieldReader, old_start: datetime | None, party_before: Piece | None) -> Previous | None:
+    size = party_size(party_before.folded) if party_before is not None else None
+    if size is None:
+        size = reader.read("party_size", lambda piece: party_size(piece.folded), sections=(BEFORE,))
+    if size is None and old_start is None:
+        return None
+    return Previous(start=old_start, party_size=size)
+
+
+def _email(piece: Piece) -> str | None:
+    address = piece.folded.strip().strip("<>")
+    return address if is_addr_spec(address) else None
+
+
+def _amount(piece: Piece) -> Amount | None:
+    money = read_money(piece.folded)
+    return Amount(minor=money.minor, currency=money.currency) if money is not None else None

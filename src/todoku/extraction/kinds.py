@@ -1,0 +1,43 @@
+"""Decide what kind of notification a mail is: the first rule of the site's list whose conditions all hold."""
+
+from __future__ import annotations
+
+from todoku.extraction.compiled import CompiledKind, CompiledSite, squeeze
+from todoku.extraction.definition import KindRule
+from todoku.extraction.letter import Letter
+from todoku.extraction.scan import Piece
+
+
+def decide_kind(site: CompiledSite, letter: Letter, status: Piece | None) -> KindRule | None:
+    """Return the rule that fits, or None: then nobody knows, and nothing is guessed.
+
+    The bare word キャンセル in a body never decides: it stands in the policy of every mail (trap 10), so definitions
+    name whole sentences, and a status field or a subject goes before them.
+    """
+    state = squeeze(status.folded) if status is not None else None
+    return next((kind.rule for kind in site.kinds if _holds(kind, letter, state)), None)
+
+
+def _holds(kind: CompiledKind, letter: Letter, state: str | None) -> bool:
+    rule = kind.rule
+    if rule.no_status and state is not None:
+        return False
+    if kind.status and (state is None or not state.startswith(kind.status)):
+        return False
+    if kind.not_status and state is not None and state.startswith(kind.not_status):
+        return False
+    if rule.sender and letter.sender not in rule.sender:
+        return False
+    if kind.subject and not any(_occurs(parts, letter.squeezed_subjects) for parts in kind.subject):
+        return False
+    return not kind.body or any(_occurs(parts, letter.squeezed_body) for parts in kind.body)
+
+
+def _occurs(parts: tuple[str, ...], text: str) -> bool:
+    position = 0
+    for part in parts:
+        found = text.find(part, position)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

@@ -1,0 +1,143 @@
+"""Read one mail: find whose it is, decide its kind, take its facts. Pure: no clock, no network, no database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from todoku.extraction.compiled import CompiledSite
+from todoku.extraction.facts import Problem, build_facts
+from todoku.extraction.fields import FieldReader
+from todoku.extraction.forwarding import attached_mails, find_inner, without_quote_marks
+from todoku.extraction.kinds import decide_kind
+from todoku.extraction.letter import Letter
+from todoku.extraction.markup import read_markup
+from todoku.extraction.site_folders import compiled_sites
+from todoku.extraction.types import NoticeKind, Outcome, Reading
+from todoku.kernel.clock import require_aware
+from todoku.kernel.folding import fold_for_matching
+from todoku.mail.errors import Unreadable
+from todoku.mail.parse import parse_mail
+from todoku.mail.types import ParsedMail
+
+MAX_FORWARDED_DEPTH = 3
+MAX_TEXT_CHARACTERS = 400_000
+"""How much of a body is looked at; a notification has under 5,000."""
+
+_FORWARDING_CONFIRMATION_SENDER = "forwarding-noreply@google.com"
+
+
+def read_mail(raw: bytes, *, received_at: datetime) -> Reading:
+    """Read the raw bytes of one mail.
+
+    received_at: aware; stands in for the Date of a mail that has none. Raises mail.errors.Unreadable when the bytes
+    are no mail; everything else that can be wrong is said in the Reading. The same bytes give the same Reading.
+    """
+    return read_parsed(parse_mail(raw), received_at=received_at)
+
+
+def read_parsed(parsed: ParsedMail, *, received_at: datetime) -> Reading:
+    """Read a mail that is parsed already; as read_mail."""
+    return _read(parsed, require_aware(received_at), depth=0)
+
+
+def _read(parsed: ParsedMail, received_at: datetime, *, depth: int) -> Reading:
+    letter = _letter(parsed, received_at)
+    site = _site_of_sender(letter)
+    base = Reading(
+        outcome=Outcome.NOT_A_RESERVATION,
+        site=None,
+        notice=NoticeKind.OTHER,
+        issued_at=letter.date if letter.date is not received_at else None,
+        message_id=parsed.message_id,
+        sender=parsed.sender.address,
+        subject=parsed.subject,
+        text=parsed.text,
+        lossy_characters=parsed.lossy_characters,
+    )
+    if site is None:
+        reading = _read_attached(parsed, received_at, depth) or read_markup(compiled_sites(), parsed, base)
+        if reading is not None:
+            return reading
+        site = _site_of_marks(letter)
+    if site is None:
+        if letter.sender == _FORWARDING_CONFIRMATION_SENDER:
+            return replace(base, notice=NoticeKind.FORWARDING_CONFIRMATION)
+        return base
+    return _read_by_definition(site, letter, base)
+
+
+def _letter(parsed: ParsedMail, received_at: datetime) -> Letter:
+    text = without_quote_marks(parsed.text[:MAX_TEXT_CHARACTERS])
+    folded = fold_for_matching(text)
+    inner = find_inner(text, folded)
+    date = parsed.date if parsed.date is not None else received_at
+    sender = parsed.sender.address.casefold()
+    if inner is None:
+        return Letter(text, folded, 0, (parsed.subject,), sender, date, parsed.html)
+    return Letter(
+        text=text,
+        folded=folded,
+        begin=inner.begin,
+        subjects=(parsed.subject, inner.subject) if inner.subject else (parsed.subject,),
+        sender=inner.sender or sender,
+        date=inner.date if inner.date is not None else date,
+        html=parsed.html,
+    )
+
+
+def _site_of_sender(letter: Letter) -> CompiledSite | None:
+    domain = letter.domain
+    for site in compiled_sites():
+        if letter.sender in site.senders:
+            return site
+        if any(domain == known or domain.endswith("." + known) for known in site.domains):
+            return site
+    return None
+
+
+def _site_of_marks(letter: Letter) -> CompiledSite | None:
+    for site in compiled_sites():
+        for words in site.marks:
+            if all(word in letter.squeezed_body or word in letter.squeezed_subjects for word in words):
+                return site
+    return None
+
+
+def _read_attached(parsed: ParsedMail, received_at: datetime, depth: int) -> Reading | None:
+    """Return the reading of the first attached mail that is of a known site, or None."""
+    if depth >= MAX_FORWARDED_DEPTH or not parsed.attachments:
+        return None
+    for raw in attached_mails(parsed.attachments):
+        try:
+            inner = parse_mail(raw)
+        except Unreadable:
+            continue  # the mail around it is read for itself
+        reading = _read(inner, received_at, depth=depth + 1)
+        if reading.site is not None:
+            return replace(reading, lossy_characters=reading.lossy_characters + parsed.lossy_characters)
+    return None
+
+
+def _read_by_definition(site: CompiledSite, letter: Letter, base: Reading) -> Reading:
+    reader = FieldReader(site, letter)
+    rule = decide_kind(site, letter, reader.first_piece("status"))
+    if rule is None:
+        return _unknown(base, site.id, "unknown_kind")
+    if rule.event is None:
+        return replace(base, site=site.id, notice=rule.notice)
+    facts = build_facts(reader, rule.event)
+    if isinstance(facts, Problem):
+        return _unknown(base, site.id, facts.word)
+    return replace(
+        base,
+        outcome=Outcome.RESERVATION,
+        site=site.id,
+        facts=facts,
+        notice=None,
+        evidence=tuple(reader.evidence),
+    )
+
+
+def _unknown(base: Reading, site: str, problem: str) -> Reading:
+    return replace(base, outcome=Outcome.UNKNOWN_LAYOUT, site=site, notice=None, problem=problem)
