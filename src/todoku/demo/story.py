@@ -13,7 +13,7 @@ from uuid import UUID
 from todoku.campaigns import queries as campaign_queries
 from todoku.campaigns import services as campaign_services
 from todoku.campaigns.types import CampaignContent
-from todoku.content.starters import starter
+from todoku.content.starters import load_starter
 from todoku.guests import services as guest_services
 from todoku.guests.types import Audience, PersonImport, SuppressionReason
 from todoku.kernel.clock import Clock
@@ -122,7 +122,7 @@ def _campaign(clock: Clock) -> UUID:
     for row in campaign_queries.list_campaigns(PROJECT_ID):
         if row.name == CAMPAIGN_NAME:
             return row.id
-    words = starter("ja")
+    words = load_starter("ja")
     return campaign_services.create(
         PROJECT_ID,
         name=CAMPAIGN_NAME,
