@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
+from uuid import UUID
 
 
 class RecipientState(StrEnum):
@@ -74,6 +75,20 @@ class Outcome:
     answer: str
     at_utc: datetime
     message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One line of the ledger. cursor: where the next page begins, for `queries.names(after=...)`."""
+
+    run_id: UUID
+    guest_id: UUID | None
+    address: str
+    state: str
+    answer: str
+    at_utc: datetime
+    message_id: str
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)

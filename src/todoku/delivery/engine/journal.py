@@ -35,7 +35,8 @@ class JournalMessage:
 
     batch: the batch number as text, or `ns-<n>` for people who may not be mailed. window: whose outcomes these are,
     0 when they belong to none (suppressed, unrenderable, expired). settled: bitmap, index i is bit i % 8 of byte
-    i // 8. deferrals: how often this batch was put back for later.
+    i // 8. windows: the highest window intended so far, this line's intent included. deferrals: how often this batch
+    was put back for later.
     """
 
     project_id: str
@@ -48,6 +49,7 @@ class JournalMessage:
     deferred: tuple[Deferral, ...]
     settled: bytes
     intent: Intent | None
+    windows: int = 0
     deferrals: int = 0
 
 
@@ -59,7 +61,7 @@ class Progress:
     settled: frozenset[int]
     intent: Intent | None
     sender_id: str
-    window: int
+    windows: int
     deferrals: int
 
 
@@ -89,19 +91,18 @@ class Settlement:
     free: tuple[int, ...]
 
 
-NOTHING_YET = Progress(sequence=0, settled=frozenset(), intent=None, sender_id="", window=0, deferrals=0)
+NOTHING_YET = Progress(sequence=0, settled=frozenset(), intent=None, sender_id="", windows=0, deferrals=0)
 ABSENT_RECORD = LocalRecord(RecordState.ABSENT, frozenset(), {})
 
 
 def progress_after(message: JournalMessage, sequence: int) -> Progress:
     """Return where the batch stands when this is its last line."""
-    window = message.intent.window if message.intent is not None else message.window
     return Progress(
         sequence=sequence,
         settled=unpack_settled(message.settled),
         intent=message.intent,
         sender_id=message.sender_id,
-        window=window,
+        windows=message.windows,
         deferrals=message.deferrals,
     )
 

@@ -39,7 +39,7 @@ class SmtpTransport:
         clock: Clock | None = None,
         ehlo_name: str = "",
     ) -> None:
-        """Prepare, connect nothing yet; raises ConfigurationError. relay_url: smtp://host:port, port 25 if not given."""
+        """Prepare, connect nothing yet; raises ConfigurationError. relay_url: smtp://host[:25]."""
         self.host, self.port = _relay_of(relay_url)
         if not 1 <= connections <= 1_000:
             raise ConfigurationError(f"connections must be 1-1000, not {connections}")

@@ -1,0 +1,66 @@
+"""The numbers of the protocol, and what it takes from outside."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from todoku.bus.connection import Bus
+from todoku.delivery.engine.local_answers import AnswerStore
+from todoku.delivery.engine.runs import RunBook, StopBook
+from todoku.delivery.types import Transport
+from todoku.kernel.clock import Clock
+from todoku.kernel.ids import new_id
+from todoku.kernel.retry import BackOff
+
+_RETRY_WAIT = BackOff(base_seconds=0.5, cap_seconds=5.0)
+_DEFERRAL_WAIT = BackOff(base_seconds=30.0, cap_seconds=900.0)
+_RELAY_WAIT = BackOff(base_seconds=1.0, cap_seconds=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderOptions:
+    """How a sender works.
+
+    window: messages between two journal lines, at most 100. batches_at_once: so many batches overlap, so that the
+    wire is busy while one of them waits for the journal. lease_seconds: a batch of a sender that is silent for so
+    long goes to another. immediate_retries: rounds for temporary answers before the batch is put back.
+    eight_bit: the relay is known to take 8BITMIME. sender_id: unique to the process, made up when empty.
+    """
+
+    window: int = 100
+    batches_at_once: int = 4
+    lease_seconds: float = 30.0
+    immediate_retries: int = 2
+    retry_wait: BackOff = _RETRY_WAIT
+    deferral_wait: BackOff = _DEFERRAL_WAIT
+    relay_wait: BackOff = _RELAY_WAIT
+    eight_bit: bool = False
+    sender_id: str = field(default_factory=lambda: new_id().hex)
+    randomness: random.Random = field(default_factory=random.Random)
+
+
+@dataclass(slots=True)
+class RelayGate:
+    """Whether the relay can be talked to, as the last answers say; shared by all batches of a sender."""
+
+    failures: int = 0
+    closed_until_seconds: float = 0.0  # monotonic
+    last_answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything that a visit to a batch touches outside itself. line_numbers: never the same twice in a process."""
+
+    bus: Bus
+    transport: Transport
+    clock: Clock
+    answers: AnswerStore
+    runs: RunBook
+    stops: StopBook
+    gate: RelayGate
+    options: SenderOptions
+    line_numbers: Iterator[int] = field(default_factory=count)

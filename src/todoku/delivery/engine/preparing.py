@@ -1,0 +1,97 @@
+"""From a sealed recipient to a finished message: render, compose, or say why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from todoku.delivery.types import (
+    Outcome,
+    Recipient,
+    RecipientState,
+    Renderer,
+    RunOrder,
+    Unrenderable,
+)
+from todoku.kernel.addresses import UnsafeHeaderError
+from todoku.mail.compose import Composer, MessageParts, SenderIdentity
+
+_BREATHE_EVERY = 8  # messages prepared before the loop may read answers: about a millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One recipient's message, or the outcome that stands without one. Exactly one of content and outcome is set."""
+
+    index: int
+    content: bytes
+    outcome: Outcome | None
+
+
+class MessageMaker:
+    """Everything compiled for one run; made once per run and sender."""
+
+    def __init__(self, order: RunOrder, renderer: Renderer, *, eight_bit: bool) -> None:
+        """Compile the fixed parts; raises UnsafeHeaderError when the sender's own name or address is unfit."""
+        domain = order.sender_address.rpartition("@")[2]
+        identity = SenderIdentity(order.sender_name, order.sender_address, order.reply_to, domain)
+        self._composer = Composer(
+            identity,
+            run_key=order.run_id.replace("-", ""),
+            feedback_id=f"{order.run_id}:{order.project_id}:campaign:todoku",
+            eight_bit=eight_bit,
+        )
+        self._renderer = renderer
+        self._order = order
+
+    def message_id(self, batch: int, index: int) -> str:
+        """Return the Message-ID of one recipient; the same at every attempt."""
+        return self._composer.message_id(self._key(batch, index))
+
+    def make(self, batch: int, recipient: Recipient, now_utc: datetime) -> Prepared:
+        """Return the message; an unfit template or address becomes an outcome, never an exception."""
+        values = dict(recipient.values)
+        unsubscribe_url = str(values.get("unsubscribe_url", ""))
+        if not unsubscribe_url and "unsubscribe_token" in values:
+            unsubscribe_url = f"{self._order.unsubscribe_base_url}{values['unsubscribe_token']}"
+            values["unsubscribe_url"] = unsubscribe_url
+        try:
+            words = self._renderer.render(values)
+            parts = MessageParts(
+                to_name=recipient.name,
+                to_address=recipient.address,
+                subject=words.subject,
+                html=words.html,
+                text=words.text,
+                key=self._key(batch, recipient.index),
+                unsubscribe_url=unsubscribe_url,
+            )
+            return Prepared(recipient.index, self._composer.compose(parts, now_utc), None)
+        except Unrenderable as error:
+            why = f"{error.variable}: {error.detail}"
+        except UnsafeHeaderError as error:
+            why = f"address or header: {error}"
+        outcome = Outcome(
+            recipient.index,
+            recipient.guest_id,
+            recipient.address,
+            RecipientState.UNRENDERABLE,
+            why[:500],
+            now_utc,
+            self.message_id(batch, recipient.index),
+        )
+        return Prepared(recipient.index, b"", outcome)
+
+    async def make_all(self, batch: int, recipients: Sequence[Recipient], now_utc: datetime) -> list[Prepared]:
+        """Return all messages in order; lets the event loop read answers in between."""
+        prepared = []
+        for count, recipient in enumerate(recipients, start=1):
+            prepared.append(self.make(batch, recipient, now_utc))
+            if count % _BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+        return prepared
+
+    def _key(self, batch: int, index: int) -> str:
+        return f"{self._order.run_id}.{batch}.{index}"

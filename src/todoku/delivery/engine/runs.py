@@ -1,0 +1,131 @@
+"""What a sender holds in memory of KV `runs` and `stops`, kept true by watches."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from todoku.bus.buckets import Watch
+from todoku.bus.connection import Bus
+from todoku.bus.streams import RUNS_BUCKET, STOPS_BUCKET
+from todoku.delivery.engine.codec import decode_order, encode_order
+from todoku.delivery.errors import UnreadablePayload
+from todoku.delivery.types import RunOrder
+from todoku.kernel.addresses import comparable_address
+
+log = structlog.get_logger(__name__)
+
+GO = "sealed"
+PAUSED = "paused"
+STOPPED = "stopped"
+
+
+async def put_order(bus: Bus, order: RunOrder) -> int:
+    """Post or replace a run's entry in KV `runs`; from its due time on senders act on it. Raises the bus's errors."""
+    return await bus.bucket(RUNS_BUCKET).put(order.run_id, encode_order(order))
+
+
+async def remove_order(bus: Bus, run_id: str) -> None:
+    """Take a run off the board; senders forget it within moments. Removing nothing is no error."""
+    await bus.bucket(RUNS_BUCKET).delete(run_id)
+
+
+async def put_stop(bus: Bus, project_id: str, address: str, reason: str) -> None:
+    """Tell all senders that this address must not be mailed any more; counts for messages not handed over yet."""
+    await bus.bucket(STOPS_BUCKET).put(stop_key(project_id, address), reason.encode())
+
+
+async def remove_stop(bus: Bus, project_id: str, address: str) -> None:
+    """Take the stop back, when the person agreed again or a new seal knows of it."""
+    await bus.bucket(STOPS_BUCKET).delete(stop_key(project_id, address))
+
+
+def stop_key(project_id: str, address: str) -> str:
+    """Return the key of an address in KV `stops`: hashed, because not every address can be a key."""
+    return f"{project_id}.{hashlib.sha256(comparable_address(address).encode()).hexdigest()[:40]}"
+
+
+class RunBook:
+    """The active runs. on_change is called after each change, so that a waiting sender looks again."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._orders: dict[str, RunOrder] = {}  # by run id
+        self._run_of_key: dict[str, str] = {}
+        self._on_change = on_change
+        self._watch: Watch | None = None
+
+    async def start(self, bus: Bus) -> None:
+        """Read all present orders and go on watching; raises BusUnavailable."""
+        self._watch = await bus.bucket(RUNS_BUCKET).watch(self._take)
+
+    async def stop(self) -> None:
+        """End the watch."""
+        if self._watch is not None:
+            await self._watch.stop()
+
+    def get(self, run_id: str) -> RunOrder | None:
+        """Return the run's order as it stands now, None when the run is off the board."""
+        return self._orders.get(run_id)
+
+    def orders(self) -> list[RunOrder]:
+        """Return all orders, whatever their state."""
+        return list(self._orders.values())
+
+    def next_due(self, now_utc: datetime) -> datetime | None:
+        """Return the nearest due time that is still to come."""
+        return min((order.due_at_utc for order in self._orders.values() if order.due_at_utc > now_utc), default=None)
+
+    def _take(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self._orders.pop(self._run_of_key.pop(key, ""), None)
+        else:
+            try:
+                order = decode_order(value)
+            except UnreadablePayload as error:
+                log.error("delivery.order_unreadable", key=key, error=str(error))
+                return
+            self._run_of_key[key] = order.run_id
+            self._orders[order.run_id] = order
+        self._on_change()
+
+
+class StopBook:
+    """Suppressions newer than the seals, by project and hashed address."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._watch: Watch | None = None
+
+    async def start(self, bus: Bus) -> None:
+        """Read all present stops and go on watching; raises BusUnavailable."""
+        self._watch = await bus.bucket(STOPS_BUCKET).watch(self._take)
+
+    async def stop(self) -> None:
+        """End the watch."""
+        if self._watch is not None:
+            await self._watch.stop()
+
+    def reason(self, project_id: str, address: str) -> str:
+        """Return why the address must not be mailed, "" when it may."""
+        if not self._reasons:
+            return ""
+        return self._reasons.get(stop_key(project_id, address), "")
+
+    def _take(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self._reasons.pop(key, None)
+        else:
+            self._reasons[key] = value.decode("utf-8", "replace") or "stopped"
+
+
+async def wait_for_change(changed: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds."""
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await changed.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,173 @@
+"""The projector: carries the journal into the ledger, group by group."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import structlog
+from django.db import Error as DatabaseError
+
+from todoku.bus.connection import Bus
+from todoku.bus.consumers import Consumer, Delivered
+from todoku.bus.errors import BusError
+from todoku.bus.streams import JOURNAL
+from todoku.delivery.engine.codec import decode_journal
+from todoku.delivery.errors import UnreadablePayload
+from todoku.delivery.ledger.store import LedgerStore, Line, StoreCounts
+from todoku.kernel.clock import Clock
+from todoku.kernel.retry import BackOff
+
+log = structlog.get_logger(__name__)
+
+DURABLE = "ledger"
+LINES_AT_ONCE = 200
+GATHER_SECONDS = 0.4  # a page may wait so long for a number; it saves most of the transactions
+_LEASE_SECONDS = 60.0
+_BACK_OFF = BackOff(base_seconds=0.5, cap_seconds=15.0)
+
+
+class Projector:
+    """Feed the ledger until told to stop. Several may run; each line is applied once."""
+
+    def __init__(self, bus: Bus, clock: Clock, *, durable: str = DURABLE, filter_subject: str = "journal.>") -> None:
+        """durable and filter_subject: other than the default only where several installations share a stream."""
+        self._bus = bus
+        self._clock = clock
+        self._durable = durable
+        self._filter_subject = filter_subject
+        self._store = LedgerStore()
+        self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def counts(self) -> StoreCounts:
+        """Return what was written so far, with the number of SQL statements it took."""
+        return self._store.counts
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. A bus or database that is away is waited for; raises nothing for them."""
+        attempt = 0
+        try:
+            while not stop.is_set():
+                try:
+                    consumer = await self._open()
+                    try:
+                        while not stop.is_set():
+                            await self._one_group(consumer, stop, wait_seconds=1.0)
+                            attempt = 0
+                    finally:
+                        await consumer.close()
+                except BusError as error:
+                    log.warning("ledger.waits_for_bus", error=error.what)
+                    await _pause(stop, _BACK_OFF.wait_seconds(attempt))
+                    attempt += 1
+        finally:
+            await self._end_thread()
+
+    async def drain(self) -> int:
+        """Apply what the journal holds until nothing is pending; return how many lines there were."""
+        consumer = await self._open()
+        never = asyncio.Event()
+        lines = 0
+        try:
+            while await consumer.pending():
+                lines += await self._one_group(consumer, never, wait_seconds=0.2)
+        finally:
+            await consumer.close()
+            await self._end_thread()
+        return lines
+
+    async def _open(self) -> Consumer:
+        return await self._bus.consumer(
+            JOURNAL,
+            durable=self._durable,
+            filter_subject=self._filter_subject,
+            ack_wait_seconds=_LEASE_SECONDS,
+            max_ack_pending=10 * LINES_AT_ONCE,
+        )
+
+    async def _one_group(self, consumer: Consumer, stop: asyncio.Event, *, wait_seconds: float) -> int:
+        delivered = await consumer.fetch(LINES_AT_ONCE, wait_seconds)
+        if not delivered:
+            return 0
+        gather_until = self._clock.monotonic_seconds() + GATHER_SECONDS
+        while len(delivered) < LINES_AT_ONCE and not stop.is_set():
+            left = gather_until - self._clock.monotonic_seconds()
+            if left <= 0:
+                break
+            more = await consumer.fetch(LINES_AT_ONCE - len(delivered), left)
+            delivered += more
+        lines, readable = await self._read(delivered)
+        changed = await self._apply_until_done(lines, stop)
+        if changed is None:
+            return 0
+        for one in readable:
+            await one.ack()
+        await self._tell(changed)
+        return len(delivered)
+
+    async def _read(self, delivered: list[Delivered]) -> tuple[list[Line], list[Delivered]]:
+        lines, readable = [], []
+        for one in delivered:
+            try:
+                message = decode_journal(one.payload)
+                UUID(message.run_id)
+                lines.append(Line(one.sequence, message))
+                readable.append(one)
+            except (UnreadablePayload, ValueError) as error:
+                log.error("ledger.line_unreadable", subject=one.subject, sequence=one.sequence, error=str(error))
+                await one.nak(_LEASE_SECONDS)
+        return lines, readable
+
+    async def _apply_until_done(self, lines: list[Line], stop: asyncio.Event) -> set[tuple[str, UUID]] | None:
+        """Return which runs changed; None when told to stop before the database took the lines."""
+        attempt = 0
+        while True:
+            try:
+                return await self._in_thread(lines)
+            except DatabaseError as error:
+                log.error(
+                    "ledger.database_away",
+                    error=str(error).strip(),
+                    kept="every line is in the journal",
+                    todo="bring PostgreSQL back; the ledger catches up by itself",
+                )
+            if stop.is_set():
+                return None
+            await _pause(stop, _BACK_OFF.wait_seconds(attempt))
+            attempt += 1
+
+    async def _in_thread(self, lines: list[Line]) -> set[tuple[str, UUID]]:
+        """Use one thread for all, because Django's connection belongs to the thread that made it."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, lines)
+
+    def _apply(self, lines: list[Line]) -> set[tuple[str, UUID]]:
+        try:
+            return self._store.apply(lines)
+        except DatabaseError:
+            self._store.close()  # a broken connection is not used again
+            raise
+
+    async def _end_thread(self) -> None:
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+            self._thread.shutdown()
+            self._thread = None
+
+    async def _tell(self, changed: set[tuple[str, UUID]]) -> None:
+        for project_id, run_id in sorted(changed):
+            try:
+                await self._bus.publish_event(project_id, "run", {"run_id": str(run_id)})
+            except BusError as error:
+                log.warning("ledger.event_not_published", run_id=str(run_id), error=error.what)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
