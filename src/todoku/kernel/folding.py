@@ -6,6 +6,8 @@ the text as it was sent: evidence stays true. What is shown to people is always 
 
 from __future__ import annotations
 
+import re
+
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u207b\u2212\ufe58\ufe63\u2500"
 _WAVES = "\u301c\u223c\u223f\u02dc\u3030"
@@ -22,6 +24,13 @@ _FOLDS: tuple[tuple[str, str], ...] = (
     ("\uffe5", "\u00a5"),
 )
 
+_FOLD_OF = dict(_FOLDS)
+_FOLDABLE = re.compile("[" + re.escape("".join(_FOLD_OF)) + "]")
+
+
+def _folded(found: re.Match[str]) -> str:
+    return _FOLD_OF[found[0]]
+
 
 def fold_for_matching(text: str) -> str:
     """Return the text with digits, Latin letters, punctuation, dashes, waves and spaces in one form each.
@@ -33,10 +42,7 @@ def fold_for_matching(text: str) -> str:
     """
     if text.isascii():
         return text
-    for written, plain in _FOLDS:
-        if written in text:
-            text = text.replace(written, plain)
-    return text
+    return _FOLDABLE.sub(_folded, text)
 
 
 def strip_invisible(text: str) -> str:
