@@ -122,7 +122,7 @@ def _matching(project_id: str, text: str) -> QuerySet[Guest]:
     proof = Q(kind=EMAIL, value__contains=wanted.casefold())
     digits = re.sub(r"\D", "", unicodedata.normalize("NFKC", wanted))
     if len(digits) >= 4 and "@" not in wanted:
-        proof |= Q(kind=PHONE, value__contains=digits.lstrip("0"))
+        proof |= Q(kind=PHONE, value__contains=digits.removeprefix("0"))
     proven = GuestIdentity.objects.filter(proof, project_id=project_id).values("guest_id")
     return rows.filter(Q(name__icontains=wanted) | Q(kana__icontains=wanted) | Q(id__in=proven))
 

@@ -143,7 +143,7 @@ def phone_digits(text: str) -> str:
     if not re.fullmatch(r"[\d\s()+\-‐-―−.]+", plain):
         return ""
     digits = re.sub(r"\D", "", plain)
-    return digits.lstrip("0") if len(digits) >= 4 else ""
+    return digits.removeprefix("0") if len(digits) >= 4 else ""
 
 
 def _shown(project_id: str) -> QuerySet[Reservation]:

@@ -132,13 +132,13 @@ def _write(project_id: str, desk: _Desk, shops: ShopBook) -> None:
         store.insert_facts(project_id, list(desk.added.values()))
     if desk.released:
         store.release_facts(project_id, desk.released)
-    changed = {}
+    changed = []
     for page in desk.pages.values():
         if not page.touched:
             continue
         folded = fold(replace(item, shop_code=shops.code_of(item)) for item in page.counting)
         columns = store.folded_columns(folded)
         if columns != page.row.columns:
-            changed[page.row.id] = columns
+            changed.append((page.row, columns))
     if changed:
         store.update_reservations(project_id, changed)

@@ -28,6 +28,7 @@ _FOLDED_NAMES = (
     "state", "last_event", *_VALUE_NAMES, "changed", "previous_start", "previous_party_size",
     "last_arrival_id", "last_arrived_at",
 )  # fmt: skip
+_OLD_VALUES = frozenset({"changed", "previous_start", "previous_party_size"})
 _FOLDED_TYPES = {
     **dict.fromkeys(_FOLDED_NAMES, "text"),
     "start": "timestamptz",
@@ -74,9 +75,12 @@ _RELEASE = "UPDATE reservations_reservationfact SET effect = %s WHERE project_id
 _UPDATE = f"""
 UPDATE reservations_reservation r
 SET {", ".join(f'"{name}" = n."{name}"' for name in _FOLDED_NAMES)},
-    version = r.version + 1, handled = false, handled_at = NULL, handled_by = ''
+    version = r.version + 1,
+    handled = r.handled AND n.quiet,
+    handled_at = CASE WHEN n.quiet THEN r.handled_at END,
+    handled_by = CASE WHEN n.quiet THEN r.handled_by ELSE '' END
 FROM json_to_recordset(%s::json)
-     AS n(id uuid, {", ".join(f'"{name}" {_FOLDED_TYPES[name]}' for name in _FOLDED_NAMES)})
+     AS n(id uuid, quiet boolean, {", ".join(f'"{name}" {_FOLDED_TYPES[name]}' for name in _FOLDED_NAMES)})
 WHERE r.id = n.id AND r.project_id = %s
 """  # noqa: S608 - column names of this module
 
@@ -131,9 +135,9 @@ def release_facts(project_id: str, arrival_ids: Sequence[UUID]) -> None:
         cursor.execute(_RELEASE, [Effect.APPLIED.value, project_id, list(arrival_ids)])
 
 
-def update_reservations(project_id: str, rows: Mapping[UUID, Mapping[str, Any]]) -> None:
-    """Write changed folds: version + 1 and unhandled again; one statement."""
-    encoded = [{"id": reservation_id, **columns} for reservation_id, columns in sorted(rows.items())]
+def update_reservations(project_id: str, rows: Sequence[tuple[ClaimedRow, Mapping[str, Any]]]) -> None:
+    """Write changed folds: version + 1, and unhandled again unless nothing moved but the old values; one statement."""
+    encoded = [{"id": row.id, "quiet": _quiet(row.columns, columns), **columns} for row, columns in rows]
     with connection.cursor() as cursor:
         cursor.execute(_UPDATE, [_json(encoded), project_id])
 
@@ -151,6 +155,11 @@ def folded_columns(folded: Folded) -> dict[str, Any]:
     columns["last_arrival_id"] = newest.arrival_id if newest and shown else None
     columns["last_arrived_at"] = folded.shown_since
     return columns
+
+
+def _quiet(older: Mapping[str, Any], newer: Mapping[str, Any]) -> bool:
+    """Tell whether only what stood before has changed: a late mail in the middle of the history can do that."""
+    return all(older[name] == newer[name] for name in _FOLDED_NAMES if name not in _OLD_VALUES)
 
 
 def _loaded(values: Sequence[Any]) -> list[Any]:
