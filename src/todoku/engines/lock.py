@@ -57,6 +57,7 @@ class HomeLock:
         """Give the lock back; idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            os.ftruncate(descriptor, 0)  # what our children still hold is nobody's, and ends soon
             os.close(descriptor)
 
     def _busy(self, owner: int) -> HomeBusy:

@@ -88,9 +88,7 @@ class EmbeddedNats:
 
     def stop(self) -> None:
         """Stop it and wait until it has ended; idempotent."""
-        child, self._child = self._child, None
-        if child is not None:
-            process.end(child, STOP_STEPS)
+        self._end()
         self._lock.release()
 
     def poll(self) -> int | None:
@@ -100,14 +98,19 @@ class EmbeddedNats:
         return self._child.poll()
 
     def restart(self) -> str:
-        """Stop what is left of it and start again; return the URL."""
-        self.stop()
+        """Stop what is left of it and start again, keeping the home's lock; return the URL."""
+        self._end()
         return self.start()
 
     @property
     def pid(self) -> int | None:
         """Return the process id, None when it was not started."""
         return self._child.pid if self._child is not None else None
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            process.end(child, STOP_STEPS)
 
     def _try_start(self, program: Path, store: Path, port: int) -> str:
         """Start on this port; return "" when somebody took the port in between."""
