@@ -36,7 +36,8 @@ class Run(models.Model):
 
     seal, sealer, lease_until: which planner seals it, under which number, until when it must have said it lives.
     order: the sealed order's fixed part, enough to write KV `runs` again. resume_to: where a pause or hold leads back.
-    tallies: the closed balance. closed_at: the bus has been cleared of it.
+    told_journal: the journal has those who were left out. tallies: the closed balance. closed_at: the bus has been
+    cleared of it.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -44,6 +45,7 @@ class Run(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="runs")
     state = models.CharField(max_length=16, choices=[(state.value, state.value) for state in RunState])
     reason = models.TextField(blank=True)
+    reason_ja = models.TextField(blank=True)
     resume_to = models.CharField(max_length=16, blank=True)
     version = models.PositiveIntegerField(default=1)
     order_version = models.PositiveIntegerField(default=0)
@@ -59,6 +61,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
+    told_journal = models.BooleanField(default=False)
     planned = models.PositiveIntegerField(default=0)
     order = models.JSONField(null=True)
     tallies = models.JSONField(null=True)

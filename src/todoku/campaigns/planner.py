@@ -7,8 +7,7 @@ Writes      its tables, SEND and JOURNAL through the sealer, KV `runs`.
 Guarantees  any number of planners; each step is a compare-and-set or may be repeated. Order of a seal: batches on the
             bus, then `sealed` in the database, then KV `runs`: a planner that lost its claim never reaches KV, so no
             sender ever works on its seal. Trouble of the software makes a run late, never stopped.
-Settings    lead_seconds 900: how long before due to seal. lease_seconds 10: how long a dead planner's claim holds.
-            look_seconds 0.5, balance_seconds 1.0: how often to look.
+Settings    lead_seconds 900: how long before due to seal; PlannerPace.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -29,12 +29,14 @@ from django.db import connection
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError, KeyExists, RevisionConflict
-from todoku.bus.streams import JOURNAL, RUNS_BUCKET, SEND
+from todoku.bus.streams import JOURNAL, RUNS_BUCKET
 from todoku.campaigns import run_store
+from todoku.campaigns.left_out import forget, tell_journal
 from todoku.campaigns.run_store import OpenRun
 from todoku.campaigns.sealing import SealingDesk
-from todoku.campaigns.types import RunState
+from todoku.campaigns.types import Reason, RunState
 from todoku.delivery.engine.codec import decode_order, encode_order
+from todoku.delivery.engine.sender import close_run
 from todoku.delivery.ledger import queries as ledger
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
@@ -48,6 +50,15 @@ _STOPPED_STAYS = timedelta(seconds=60)  # long enough for every sender to have h
 _LATE_AFTER = timedelta(seconds=30)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannerPace:
+    """How often a planner looks (look_seconds), counts (balance_seconds), and how long a dead one's claim holds."""
+
+    look_seconds: float = 0.5
+    balance_seconds: float = 1.0
+    lease_seconds: float = 10.0
+
+
 class Planner:
     """One planner; `run` until told to stop, or `step` by step."""
 
@@ -59,17 +70,14 @@ class Planner:
         *,
         public_url: str = "http://127.0.0.1:8090",
         lead_seconds: float = 900.0,
-        lease_seconds: float = 10.0,
-        look_seconds: float = 0.5,
-        balance_seconds: float = 1.0,
+        pace: PlannerPace | None = None,
     ) -> None:
         """public_url: where guests reach the page that stops the mails. wakeup: set it to be looked after at once."""
         self._bus = bus
         self._clock = clock
         self._wakeup = wakeup if wakeup is not None else asyncio.Event()
         self._lead = timedelta(seconds=lead_seconds)
-        self._look_seconds = look_seconds
-        self._balance_seconds = balance_seconds
+        self._pace = pace or PlannerPace()
         self._name = f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid4().hex[:8]}"
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
         self._desk = SealingDesk(
@@ -77,7 +85,7 @@ class Planner:
             clock,
             self.database,
             unsubscribe_base_url=f"{public_url.rstrip('/')}/unsubscribe/",
-            lease_seconds=lease_seconds,
+            lease_seconds=self._pace.lease_seconds,
         )
         self._closed = False
         self._balanced_at: dict[UUID, float] = {}
@@ -90,7 +98,7 @@ class Planner:
         swept = False
         try:
             while not stop.is_set():
-                wait_seconds = self._look_seconds
+                wait_seconds = self._pace.look_seconds
                 try:
                     if not swept:
                         await self._sweep()
@@ -116,7 +124,7 @@ class Planner:
         await self._desk.cancel()
         if not self._closed:
             self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+            await asyncio.get_running_loop().run_in_executor(self._thread, _disconnect)
             self._thread.shutdown(wait=False)
 
     async def database(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -142,6 +150,9 @@ class Planner:
             else:
                 await self._desk.take(run, self._name, now_utc)
             return
+        if not run.told_journal:
+            await tell_journal(self._bus, run.id.hex, run.seal)
+            await self.database(run_store.mark_told, run)
         if run.order_version < run.version:
             await self._pass_on(run)
         if run.state is RunState.SEALED and now_utc >= run.due_at:
@@ -197,7 +208,7 @@ class Planner:
     async def _see_end(self, run: OpenRun, now_utc: datetime) -> None:
         looked_at = self._balanced_at.get(run.id)
         monotonic_seconds = self._clock.monotonic_seconds()
-        if looked_at is not None and 0 <= monotonic_seconds - looked_at < self._balance_seconds:
+        if looked_at is not None and 0 <= monotonic_seconds - looked_at < self._pace.balance_seconds:
             return
         self._balanced_at[run.id] = monotonic_seconds
         balance = await self.database(ledger.balance, run.project_id, run.id, run.planned)
@@ -208,12 +219,15 @@ class Planner:
             self._told_late.discard(run.id)
 
     async def _hold_late(self, run: OpenRun, now_utc: datetime) -> None:
-        reason = f"could not start by {run.latest_start_at:%Y-%m-%d %H:%M} UTC; waits for a person"
+        limit = f"{run.latest_start_at:%Y-%m-%d %H:%M} UTC"
+        reason = Reason(f"could not start by {limit}", f"{limit} までに開始できませんでした")
         await self.database(run_store.hold, run, reason, now_utc)
 
     async def _clear(self, run: OpenRun, now_utc: datetime) -> None:
-        await self._bus.bucket(RUNS_BUCKET).delete(run.id.hex)
-        await self._bus.purge(SEND, f"send.{run.id.hex}.>")
+        found = await self.database(run_store.order_of, run)
+        if found is not None:
+            await close_run(self._bus, found[0])
+            await forget(self._bus, run.id.hex)
         await self.database(run_store.mark_closed, run, now_utc)
 
     async def _sweep(self) -> None:
@@ -253,6 +267,10 @@ def _call(call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Resul
     except DatabaseError:
         connection.close()  # a connection that broke stays broken; the next call opens a new one
         raise
+
+
+def _disconnect() -> None:
+    connection.close()  # looked up here, because Django's connection is that of the thread that asks
 
 
 def _is_run_id(key: str) -> bool:

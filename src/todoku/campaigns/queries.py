@@ -17,6 +17,7 @@ from todoku.campaigns.types import (
     RunRow,
     RunState,
 )
+from todoku.delivery.ledger import queries as ledger
 from todoku.delivery.types import RunBalance
 from todoku.kernel.clock import Clock
 
@@ -100,6 +101,7 @@ def _run_row(run: Run) -> RunRow:
         finished_at_utc=run.finished_at,
         seconds_late=late,
         balance=_balance(run),
+        reason_ja=run.reason_ja,
         order_confirmed=run.order is None or run.order_version >= run.version,
     )
 
@@ -109,6 +111,4 @@ def _balance(run: Run) -> RunBalance:
         return RunBalance(planned=run.planned, **run.tallies)
     if run.sealed_at is None:
         return RunBalance(planned=0)
-    from todoku.delivery.ledger import queries as ledger
-
     return ledger.balance(run.project_id, run.id, run.planned)

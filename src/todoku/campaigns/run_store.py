@@ -13,7 +13,7 @@ from django.db.models import F, Q, QuerySet
 from todoku.campaigns import audiences
 from todoku.campaigns.models import Campaign, Run
 from todoku.campaigns.transitions import Act, Raced, change_campaign, decide, record
-from todoku.campaigns.types import CampaignContent, CampaignState, RunState
+from todoku.campaigns.types import CampaignContent, CampaignState, Reason, RunState
 from todoku.delivery.types import RunBalance, RunOrder
 from todoku.guests.types import Audience
 from todoku.projects import queries as project_queries
@@ -35,6 +35,7 @@ _LIGHT = (
     "changed_at",
     "planned",
     "lease_until",
+    "told_journal",
 )
 _CHANGEABLE = frozenset({"project_id", "run_id", "state", "due_at_utc", "latest_finish_at_utc"})  # not kept in `order`
 
@@ -56,6 +57,7 @@ class OpenRun:
     changed_at: datetime
     planned: int
     lease_until: datetime | None
+    told_journal: bool
     to_send: int | None
 
     @property
@@ -145,6 +147,7 @@ def mark_sealed(job: SealJob, order: RunOrder, now_utc: datetime) -> bool:
             changed_at=now_utc,
             lease_until=None,
             planned=planned,
+            told_journal=order.not_sendable == 0,
             order=fixed,
             version=F("version") + 1,
         )
@@ -154,36 +157,38 @@ def mark_sealed(job: SealJob, order: RunOrder, now_utc: datetime) -> bool:
     return changed == 1
 
 
-def hold_claimed(job: SealJob, reason: str, now_utc: datetime) -> bool:
+def hold_claimed(job: SealJob, reason: Reason, now_utc: datetime) -> bool:
     """Let a person decide about a run that can't be sealed as it is; False when the claim was lost."""
     with transaction.atomic():
         changed = _claimed(job).update(
             state=RunState.HELD,
             resume_to=RunState.PLANNED,
-            reason=reason,
+            reason=reason.en,
+            reason_ja=reason.ja,
             lease_until=None,
             changed_at=now_utc,
             version=F("version") + 1,
         )
         if changed == 1:
-            record(Act("run.held", PLANNER, now_utc, reason), job.project_id, job.campaign_id, job.run_id)
+            record(Act("run.held", PLANNER, now_utc, reason.en), job.project_id, job.campaign_id, job.run_id)
     return changed == 1
 
 
-def hold(run: OpenRun, reason: str, now_utc: datetime) -> bool:
+def hold(run: OpenRun, reason: Reason, now_utc: datetime) -> bool:
     """Let a person decide about a run that did not start in time; False when it was changed meanwhile."""
     back = RunState.SEALED if run.sealed else RunState.PLANNED
     with transaction.atomic():
         changed = _same(run).update(
             state=RunState.HELD,
             resume_to=back,
-            reason=reason,
+            reason=reason.en,
+            reason_ja=reason.ja,
             lease_until=None,
             changed_at=now_utc,
             version=F("version") + 1,
         )
         if changed == 1:
-            record(Act("run.held", PLANNER, now_utc, reason), run.project_id, run.campaign_id, run.id)
+            record(Act("run.held", PLANNER, now_utc, reason.en), run.project_id, run.campaign_id, run.id)
     return changed == 1
 
 
@@ -206,6 +211,11 @@ def order_of(run: OpenRun) -> tuple[RunOrder, int] | None:
 def mark_ordered(run: OpenRun, version: int) -> None:
     """Note that senders have this version's order in hand; never goes back."""
     Run.objects.filter(project_id=run.project_id, id=run.id, order_version__lt=version).update(order_version=version)
+
+
+def mark_told(run: OpenRun) -> None:
+    """Note that the journal has the people who were left out."""
+    Run.objects.filter(project_id=run.project_id, id=run.id, seal=run.seal).update(told_journal=True)
 
 
 def mark_started(run: OpenRun, started_at: datetime, now_utc: datetime) -> bool:

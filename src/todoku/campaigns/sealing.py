@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,14 +15,15 @@ from django.db import Error as DatabaseError
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
-from todoku.bus.streams import JOURNAL, SEND
+from todoku.bus.streams import SEND
 from todoku.campaigns import readiness, run_store
 from todoku.campaigns.audience_feed import AudienceFeed
+from todoku.campaigns.left_out import LeftOut, forget
 from todoku.campaigns.run_store import OpenRun, SealJob
-from todoku.campaigns.types import RunState
+from todoku.campaigns.types import Reason, RunState
 from todoku.content.errors import TemplateInvalid
 from todoku.delivery.engine.sealing import Sealer
-from todoku.delivery.types import RunOrder
+from todoku.delivery.types import RunOrder, SealChunk
 from todoku.kernel.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -49,10 +50,12 @@ class SealingDesk:
         self._unsubscribe_base_url = unsubscribe_base_url
         self._lease_seconds = lease_seconds
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._jobs: dict[UUID, SealJob] = {}
 
     async def take(self, run: OpenRun, sealer: str, now_utc: datetime) -> None:
         """Begin to seal the run, unless there is no place or somebody else has it; returns at once."""
-        self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
+        for run_id in [run_id for run_id, task in self._tasks.items() if task.done()]:
+            del self._tasks[run_id], self._jobs[run_id]
         if run.id in self._tasks or len(self._tasks) >= AT_ONCE:
             return
         if run.state is RunState.SEALING and run.lease_until is not None and run.lease_until >= now_utc:
@@ -60,6 +63,7 @@ class SealingDesk:
         job = await self._in_database(run_store.claim, run, sealer, now_utc, self._lease_seconds)
         if job is not None:
             log.info("run.sealing", project_id=job.project_id, run_id=str(job.run_id), seal=job.seal)
+            self._jobs[run.id] = job
             self._tasks[run.id] = asyncio.create_task(self._seal_or_leave(job))
 
     async def finish(self) -> None:
@@ -72,6 +76,9 @@ class SealingDesk:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for run_id in self._tasks:
+            with suppress(DatabaseError):  # away: the claim runs out by itself
+                await self._in_database(run_store.release, self._jobs[run_id], self._clock.now_utc())
         self._tasks.clear()
 
     async def _seal_or_leave(self, job: SealJob) -> None:
@@ -80,10 +87,6 @@ class SealingDesk:
         names = {"project_id": job.project_id, "run_id": str(job.run_id), "seal": job.seal}
         try:
             await self._seal(job)
-        except asyncio.CancelledError:
-            with suppress(DatabaseError):
-                await self._in_database(run_store.release, job, self._clock.now_utc())
-            raise
         except (BusError, DatabaseError, psycopg.Error) as error:
             log.warning("run.seal_failed", **names, error=str(error), kind=type(error).__name__)
         except Exception:
@@ -94,33 +97,36 @@ class SealingDesk:
 
     async def _seal(self, job: SealJob) -> None:
         if job.seal > 1:  # what a dead planner left under an older number; no sender ever had its order
-            await self._purge(job, everything=True)
+            await self._purge(job.run_id.hex, None)
         found = await self._in_database(readiness.content_obstacles, job.project, job.content)
         if found:
-            await self._hold(job, "; ".join(obstacle.message for obstacle in found))
+            messages = "; ".join(obstacle.message for obstacle in found)
+            await self._hold(job, Reason(messages, "、".join(obstacle.message_ja for obstacle in found)))
             return
         try:
             feed = AudienceFeed(job, self._clock, unsubscribe_base_url=self._unsubscribe_base_url)
         except TemplateInvalid as error:
-            await self._hold(job, str(error))
+            await self._hold(job, Reason(str(error), "、".join(problem.message_ja for problem in error.problems)))
             return
+        draft = self._draft(job)
+        left_out = LeftOut(self._bus, self._clock, draft)
         async with aclosing(feed.chunks()) as chunks:
-            order = await Sealer(self._bus, self._clock).seal(self._draft(job), chunks)
+            order = await Sealer(self._bus, self._clock).seal(draft, _only_sendable(chunks, left_out))
+        order = await left_out.finish(order)
         reason = _why_hold(feed)
-        if reason:
+        if reason is not None:
             await self._hold(job, reason)
         elif not await self._in_database(run_store.mark_sealed, job, order, self._clock.now_utc()):
             log.warning("run.seal_lost", project_id=job.project_id, run_id=str(job.run_id), seal=job.seal)
-            await self._purge(job, everything=False)
+            await self._purge(job.run_id.hex, job.seal)
 
-    async def _hold(self, job: SealJob, reason: str) -> None:
+    async def _hold(self, job: SealJob, reason: Reason) -> None:
         await self._in_database(run_store.hold_claimed, job, reason, self._clock.now_utc())
-        await self._purge(job, everything=False)
+        await self._purge(job.run_id.hex, job.seal)
 
-    async def _purge(self, job: SealJob, *, everything: bool) -> None:
-        scope = job.run_id.hex if everything else f"{job.run_id.hex}.{job.seal}"
-        await self._bus.purge(SEND, f"send.{scope}.>")
-        await self._bus.purge(JOURNAL, f"journal.{scope}.>")
+    async def _purge(self, run_id: str, seal: int | None) -> None:
+        await self._bus.purge(SEND, f"send.{run_id}.>" if seal is None else f"send.{run_id}.{seal}.*")
+        await forget(self._bus, run_id, seal)
 
     async def _keep_claim(self, job: SealJob) -> None:
         held = True
@@ -151,14 +157,28 @@ class SealingDesk:
         )
 
 
-def _why_hold(feed: AudienceFeed) -> str:
-    """Return why a person should look before this audience is mailed; "" when nothing speaks against it."""
+async def _only_sendable(chunks: AsyncGenerator[SealChunk, None], left_out: LeftOut) -> AsyncIterator[SealChunk]:
+    async for chunk in chunks:
+        if chunk.not_sendable:
+            await left_out.keep(chunk.not_sendable)
+        if chunk.recipients:
+            yield SealChunk(recipients=chunk.recipients)
+
+
+def _why_hold(feed: AudienceFeed) -> Reason | None:
+    """Return why a person should look before this audience is mailed; None when nothing speaks against it."""
     if feed.planned == 0:
-        return "nobody is in the audience any more"
+        return Reason("nobody is in the audience any more", "条件に合うお客様が0人になりました")
     if feed.to_send == 0:
-        return f"none of the {feed.planned} people in the audience may be mailed any more"
+        return Reason(
+            f"none of the {feed.planned} people in the audience may be mailed any more",
+            f"条件に合う{feed.planned}人のうち、配信できる方がいなくなりました",
+        )
     unrenderable = sum(feed.unrenderable.values())
-    if unrenderable * _HOLD_ONE_IN >= feed.to_send and unrenderable:
+    if unrenderable and unrenderable * _HOLD_ONE_IN >= feed.to_send:
         blame = ", ".join(f"{variable} ({count})" for variable, count in feed.unrenderable.most_common(3))
-        return f"{unrenderable} of {feed.to_send} messages can't be filled in: {blame}"
-    return ""
+        return Reason(
+            f"{unrenderable} of {feed.to_send} messages can't be filled in: {blame}",
+            f"{feed.to_send}通のうち{unrenderable}通で差し込みができません: {blame}",
+        )
+    return None

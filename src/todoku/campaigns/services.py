@@ -133,7 +133,15 @@ def send_now(project_id: str, campaign_id: UUID, *, by: str, clock: Clock) -> No
         if RunState(run.state) in OVER:
             raise WrongState(f"the run is {run.state}", todo="duplicate the campaign")
         held = run.state == RunState.HELD
-        change_run(run, now_utc, state=run.resume_to if held else run.state, reason="", resume_to="", **_times(now_utc))
+        change_run(
+            run,
+            now_utc,
+            state=run.resume_to if held else run.state,
+            reason="",
+            reason_ja="",
+            resume_to="",
+            **_times(now_utc),
+        )
         change_campaign(campaign, due_at=now_utc)
         record(act, project_id, campaign_id, run.id)
 
@@ -154,7 +162,7 @@ def pause(project_id: str, campaign_id: UUID, *, by: str, reason: str = "", cloc
         back = {RunState.SEALED: RunState.SEALED, RunState.SENDING: RunState.SENDING}.get(state, RunState.PLANNED)
         if state is RunState.HELD:
             back = RunState(run.resume_to)
-        change_run(run, now_utc, state=RunState.PAUSED, resume_to=back, reason=reason)
+        change_run(run, now_utc, state=RunState.PAUSED, resume_to=back, reason=reason, reason_ja="")
         change_campaign(campaign, state=CampaignState.PAUSED)
         record(Act("campaign.paused", by, now_utc, reason), project_id, campaign_id, run.id)
 
@@ -177,6 +185,7 @@ def resume(project_id: str, campaign_id: UUID, *, by: str, reason: str = "", clo
             state=back,
             resume_to="",
             reason="",
+            reason_ja="",
             latest_start_at=max(run.latest_start_at, now_utc + LATEST_START),
             latest_finish_at=max(run.latest_finish_at, now_utc + LATEST_FINISH),
         )
@@ -270,6 +279,7 @@ def _stop_run(run: Run, now_utc: datetime, reason: str) -> None:
         now_utc,
         state=RunState.STOPPED,
         reason=reason,
+        reason_ja="",
         resume_to="",
         closed_at=now_utc if nothing_on_the_bus else None,
     )

@@ -57,6 +57,14 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a run waits for a person, in both languages."""
+
+    en: str
+    ja: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditLine:
     """Who did what to a campaign, when. by: a person, or "planner". action: stable, e.g. "campaign.paused"."""
 
@@ -71,7 +79,8 @@ class RunRow:
     """One execution of a campaign, with its balance and its lateness.
 
     seconds_late: start minus due, 0.0 when on time, None before the start. order_confirmed: the senders have the
-    newest wish (pause, stop, ...) in hand; False for the moments until the planner has passed it on.
+    newest wish (pause, stop, ...) in hand; False for the moments until the planner has passed it on. reason_ja: the
+    reason in Japanese when the planner gave it; "" when it is a person's own words.
     """
 
     id: UUID
@@ -85,6 +94,7 @@ class RunRow:
     seconds_late: float | None
     balance: RunBalance
     order_confirmed: bool = True
+    reason_ja: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,7 @@ def test_every_obstacle_is_named_at_once(project: str, draft: Draft, clock: Virt
     nobody = replace(info, sender_name="", sender_address="not an address", postal_address=" ", contact="")
     projects.save_project(nobody, clock=clock)
     with pytest.raises(NotSchedulable) as caught:
-        services.schedule(
-            project, draft(), due_at_utc=clock.now_utc() - timedelta(seconds=61), by=BY, clock=clock
-        )
+        services.schedule(project, draft(), due_at_utc=clock.now_utc() - timedelta(seconds=61), by=BY, clock=clock)
     assert codes(caught) == [
         "sender_address",
         "sender_name",
@@ -139,9 +137,7 @@ def test_an_edit_over_somebody_elses_edit_is_refused(project: str, draft: Draft)
     seen = queries.get(project, campaign_id)
 
     def edit(name: str, version: int) -> None:
-        services.update(
-            project, campaign_id, name=name, content=content(), audience=Audience(), version=version, by=BY
-        )
+        services.update(project, campaign_id, name=name, content=content(), audience=Audience(), version=version, by=BY)
 
     edit("春", seen.version)
     with pytest.raises(WrongState, match="somebody else"):
