@@ -42,19 +42,17 @@ def start(command: Command) -> subprocess.Popen[bytes]:
     return _Starter.of_this_process().start(command)
 
 
-def end(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]], *, group: bool = False) -> int:
+def end(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> int:
     """Send each signal and wait its seconds until the child ends, at last SIGKILL; return the exit code."""
-    for number, wait_seconds in (*steps, (signal.SIGKILL, 30.0)):
+    for number, wait_seconds in steps:
         if child.poll() is None:
-            signal_child(child, number, group=group)
+            child.send_signal(number)
         try:
-            code = child.wait(timeout=wait_seconds)
+            return child.wait(timeout=wait_seconds)
         except subprocess.TimeoutExpired:
             continue
-        if group:
-            signal_child(child, signal.SIGKILL, group=True)  # what it started and left behind
-        return code
-    raise ChildProcessError(f"process {child.pid} does not end, not even by SIGKILL")
+    child.kill()
+    return child.wait()
 
 
 def signal_child(child: subprocess.Popen[bytes], number: signal.Signals, *, group: bool) -> None:
