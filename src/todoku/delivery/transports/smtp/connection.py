@@ -11,7 +11,6 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import lru_cache
 from typing import Protocol, cast
 
@@ -22,18 +21,6 @@ from todoku.delivery.types import AnswerKind
 from todoku.mail.compose import UnsafeAddress, header_address
 
 _LINE_DOT = re.compile(rb"^\.", re.MULTILINE)
-
-
-class _Expect(Enum):
-    BANNER = auto()
-    EHLO = auto()
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    FINAL = auto()
-    NOTHING = auto()  # the end of an empty message, after a 354 that nobody should have given
-    RESET = auto()
-    QUIT = auto()
 
 
 class ConnectionOwner(Protocol):
@@ -101,7 +88,8 @@ class SmtpConnection(asyncio.Protocol):
         self._now_seconds = now_seconds
         self._transport: asyncio.Transport | None = None
         self._reader = ReplyReader()
-        self._expected: deque[_Expect] = deque([_Expect.BANNER])
+        self._expected: deque[Callable[[Reply], None]] = deque([self._greeted])
+        self._opening = (self._mail_answered, self._rcpt_answered, self._data_answered)
         self._opened: _Opened | None = None
         self._finishing: Job | None = None
         self._needs_reset = False
@@ -157,7 +145,7 @@ class SmtpConnection(asyncio.Protocol):
         if self.idle:
             self.ready = False
             self._leaving = "closed"
-            self._expected.append(_Expect.QUIT)
+            self._expected.append(self._quit_answered)
             self._write(b"QUIT\r\n")
         else:
             self.abort("closed while messages were on the wire")
@@ -174,45 +162,46 @@ class SmtpConnection(asyncio.Protocol):
         waited = self._now_seconds() - self._last_moved_seconds
         if not self._expected:
             return "idle" if self.ready and waited > limits.idle_seconds else ""
-        limit = limits.final_seconds if self._expected[0] is _Expect.FINAL else limits.command_seconds
-        return f"no answer to {self._expected[0].name} in {limit:g} s" if waited > limit else ""
+        at_the_end = self._expected[0] == self._finished
+        limit = limits.final_seconds if at_the_end else limits.command_seconds
+        awaited = "the end of a message" if at_the_end else "a command"
+        return f"no answer to {awaited} in {limit:g} s" if waited > limit else ""
 
-    # --- replies ---
+    # --- replies: one method for each command that may be outstanding ---
 
     def _handle(self, reply: Reply) -> None:
         if not self._expected:
             self.abort(f"said without being asked: {reply.verbatim()}")
             return
-        expect = self._expected.popleft()
-        if expect is _Expect.FINAL:
-            self._finished(reply)
-        elif expect is _Expect.MAIL:
-            self._mail_answered(reply)
-        elif expect is _Expect.RCPT:
-            self._rcpt_answered(reply)
-        elif expect is _Expect.DATA:
-            self._data_answered(reply)
-        elif expect in (_Expect.RESET, _Expect.NOTHING):
-            if expect is _Expect.RESET and reply.code != 250:
-                self.abort(f"RSET refused: {reply.verbatim()}")
-        elif expect is _Expect.QUIT:
-            self.abort("closed")
-        else:
-            self._greet(expect, reply)
+        self._expected.popleft()(reply)
         if reply.code == 421 and not self._leaving:  # RFC 5321 section 3.8: the relay is closing, whatever we asked
             self.abort(f"the relay is closing: {reply.verbatim()}")
 
-    def _greet(self, expect: _Expect, reply: Reply) -> None:
-        if reply.code not in (220, 250):
+    def _greeted(self, reply: Reply) -> None:
+        if reply.code != 220:
             self.abort(f"the relay refuses us: {reply.verbatim()}")
-        elif expect is _Expect.BANNER:
-            self._expected.append(_Expect.EHLO)
-            self._write(f"EHLO {self._ehlo_name}\r\n".encode("ascii"))
-        else:
-            # STARTTLS and AUTH go here: after the first EHLO, before the connection counts as ready
-            self.offers = _offers(reply.text)
-            self.ready = True
-            self._owner.connection_ready(self)
+            return
+        self._expected.append(self._introduced)
+        self._write(f"EHLO {self._ehlo_name}\r\n".encode("ascii"))
+
+    def _introduced(self, reply: Reply) -> None:
+        if reply.code != 250:
+            self.abort(f"the relay refuses EHLO: {reply.verbatim()}")
+            return
+        # STARTTLS and AUTH go here: after the first EHLO, before the connection counts as ready
+        self.offers = _offers(reply.text)
+        self.ready = True
+        self._owner.connection_ready(self)
+
+    def _empty_end_answered(self, reply: Reply) -> None:
+        """The end of an empty message, after a 354 that nobody should have given: no recipient, so nothing to know."""
+
+    def _reset_answered(self, reply: Reply) -> None:
+        if reply.code != 250:
+            self.abort(f"RSET refused: {reply.verbatim()}")
+
+    def _quit_answered(self, reply: Reply) -> None:
+        self.abort("closed")
 
     def _mail_answered(self, reply: Reply) -> None:
         opened = self._must_be_open()
@@ -234,7 +223,7 @@ class SmtpConnection(asyncio.Protocol):
             return
         group = b""
         if reply.code == 354:  # no recipient, and still asked for content: RFC 2920 section 3.1 wants a lone dot
-            self._expected.append(_Expect.NOTHING)
+            self._expected.append(self._empty_end_answered)
             group = b".\r\n"
         elif opened.mail_accepted:
             self._needs_reset = True
@@ -260,7 +249,7 @@ class SmtpConnection(asyncio.Protocol):
             content = _LINE_DOT.sub(b"..", content)
         end = b".\r\n" if content.endswith(b"\r\n") else b"\r\n.\r\n"
         self._finishing = job
-        self._expected.append(_Expect.FINAL)
+        self._expected.append(self._finished)
         if self.offers.pipelining:
             self._write(b"".join((content, end, self._open_next())))
         else:
@@ -288,9 +277,9 @@ class SmtpConnection(asyncio.Protocol):
                 self._opened = _Opened(job)
                 if self._needs_reset:
                     self._needs_reset = False
-                    self._expected.append(_Expect.RESET)
+                    self._expected.append(self._reset_answered)
                     group = b"RSET\r\n" + group
-                self._expected.extend((_Expect.MAIL, _Expect.RCPT, _Expect.DATA))
+                self._expected.extend(self._opening)
                 return group
         return b""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 LONGEST_REPLY_BYTES = 64 * 1024
 
@@ -32,27 +33,35 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> list[Reply]:
         """Return the replies that are complete now; raises BrokenReply."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        replies = []
-        for line in lines:
-            if line[3:4] == b"-":
-                self._lines.append(line)
-                if len(self._lines) > 1_000:
-                    raise BrokenReply("a reply of more than 1,000 lines")
-                continue
-            replies.append(self._whole(line))
+        lines = (self._rest + data if self._rest else data).split(b"\n")
+        self._rest = lines.pop()
         if len(self._rest) > LONGEST_REPLY_BYTES:
             raise BrokenReply("a reply line without end")
+        replies = []
+        for line in lines:
+            if self._lines or line[3:4] == b"-":
+                if (whole := self._joined(line)) is not None:
+                    replies.append(whole)
+            else:
+                replies.append(read_line(line))
         return replies
 
-    def _whole(self, last: bytes) -> Reply:
-        code = last[:3]
-        if not (code.isdigit() and b"200" <= code <= b"599") or last[3:4].strip():
-            raise BrokenReply(f"not an SMTP reply: {last[:80]!r}")
-        text = last[4:].decode("utf-8", "replace").rstrip()
-        if self._lines:
-            if any(line[:3] != code for line in self._lines):
-                raise BrokenReply(f"a reply changes its code half-way: {self._lines[0][:80]!r}")
-            text = " ".join([line[4:].decode("utf-8", "replace").rstrip() for line in self._lines] + [text])
-            self._lines = []
-        return Reply(int(code), text)
+    def _joined(self, line: bytes) -> Reply | None:
+        self._lines.append(line)
+        if line[3:4] == b"-":
+            if len(self._lines) > 1_000:
+                raise BrokenReply("a reply of more than 1,000 lines")
+            return None
+        lines, self._lines = self._lines, []
+        if any(one[:3] != line[:3] for one in lines):
+            raise BrokenReply(f"a reply changes its code half-way: {lines[0][:80]!r}")
+        return Reply(read_line(line).code, " ".join(one[4:].decode("utf-8", "replace").rstrip() for one in lines))
+
+
+@lru_cache(maxsize=1024)  # a relay says the same few things for every message
+def read_line(line: bytes) -> Reply:
+    """Return the reply of one last line, without its LF; raises BrokenReply."""
+    code = line[:3]
+    if not (code.isdigit() and b"200" <= code <= b"599") or line[3:4].strip():
+        raise BrokenReply(f"not an SMTP reply: {line[:80]!r}")
+    return Reply(int(code), line[4:].decode("utf-8", "replace").rstrip())

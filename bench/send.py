@@ -1,0 +1,410 @@
+"""How fast a sealed campaign leaves, beside Postfix's smtp-source into the same sink, in the same run.
+
+    python bench/send.py [--json] [--messages N] [--connections N]
+
+Seals N personalised messages of about 4 KB, sends them with one sender process, journal and ledger on, and counts
+them at a sink in a process of its own (bench/counting_sink.py). The clock runs from posting the run until the journal
+holds the last outcome. The reference is `smtp-source -d` (C, one constant message, no record): the faster of a run
+before and a run after ours. NATS stores with sync_interval: always. Engines are started in a temporary home;
+TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import uvloop
+
+BENCH = Path(__file__).resolve().parent
+PROJECT_ID = "bench"
+MESSAGE_BYTES = 4096
+HOW_TO_GET = "smtp-source is missing: `apt install postfix` (or another package with Postfix's test programs)"
+
+SUBJECT = "{{ guest_name }} 様へ、秋のお席のご案内"
+PARAGRAPH = (
+    "<p>{{ guest_name }} 様、いつもご来店いただきありがとうございます。{{ shop_name }} では、"
+    "秋の食材を使った新しいお料理をご用意いたしました。{{ visits }} 回目のご来店を心よりお待ちしております。</p>\n"
+)
+HTML = (
+    "<!doctype html><html lang=ja><head><meta charset=utf-8><title>ご案内</title></head>"
+    '<body style="font-family:sans-serif;max-width:40em;margin:auto">\n'
+    + PARAGRAPH
+    * 6
+    + '<p>{{ sender_name }} {{ postal_address }} {{ contact }} <a href="{{ unsubscribe_url }}">配信停止</a></p>'
+    "</body></html>\n"
+)
+TEXT = (
+    "{{ guest_name }} 様\n\nいつもありがとうございます。{{ visits }} 回目のご来店をお待ちしております。\n"
+    "{{ sender_name }} {{ postal_address }} {{ contact }}\n配信停止: {{ unsubscribe_url }}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where everything is."""
+
+    home: Path
+    nats_url: str
+    database_url: str
+    sink_port: int
+    connections: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--connections", type=int, default=10)
+    parser.add_argument("--role", choices=("sender", "projector"), help=argparse.SUPPRESS)
+    parser.add_argument("--profile", help="write a cProfile of the sender to this file")
+    options = parser.parse_args()
+    if options.role == "sender":
+        _run_profiled(options.profile)
+    elif options.role == "projector":
+        uvloop.run(_project())
+    else:
+        _report(_measure(options), as_json=options.json)
+
+
+def _report(figures: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    for name, value in figures.items():
+        print(f"{name:32} {value}")
+
+
+# --- the measuring process ---
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    home = Path(tempfile.mkdtemp(prefix="todoku-bench-"))
+    home.chmod(0o755)  # the embedded PostgreSQL may run as another user
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        nats_url = _nats(home, stack)
+        database_url = _database(home, stack)
+        sink_port = _sink(stack)
+        stage = Stage(home, nats_url, database_url, sink_port, options.connections)
+        os.environ.update(_environment(stage))
+        _migrate()
+        before = _reference(stage, options.messages)
+        sender = _child(stack, "sender", *(["--profile", options.profile] if options.profile else []))
+        projector = _child(stack, "projector")
+        ours = uvloop.run(_send(stage, options.messages, sender))
+        statements = _last_words(projector)
+        _end(sender)
+        after = _reference(stage, options.messages)
+    reference = max(before, after)
+    return {
+        "messages_per_second": round(ours["messages_per_second"]),
+        "reference_messages_per_second": round(reference) if reference else None,
+        "ratio": round(ours["messages_per_second"] / reference, 3) if reference else None,
+        "statements_per_1000": round(1000 * statements["statements"] / options.messages, 2),
+        "peak_rss_mb": ours["peak_rss_mb"],
+        "planned": options.messages,
+        "sent": ours["sent"],
+        "at_sink": ours["at_sink"],
+        "doubled": ours["doubled"],
+        "sender_cpu_us_per_message": ours["cpu_us"],
+        "ledger_closed_seconds_after_last": ours["ledger_late"],
+        "message_bytes": ours["message_bytes"],
+    }
+
+
+def _nats(home: Path, stack: ExitStack) -> str:
+    given = os.environ.get("TODOKU_NATS_URL")
+    if given:
+        return given
+    from todoku.engines.nats import EmbeddedNats
+
+    engine = EmbeddedNats(home)
+    url = engine.start()
+    stack.callback(engine.stop)
+    return url
+
+
+def _database(home: Path, stack: ExitStack) -> str:
+    given = os.environ.get("TODOKU_DATABASE_URL")
+    if given:
+        return given
+    from todoku.engines.postgres import EmbeddedPostgres
+
+    engine = EmbeddedPostgres(home)
+    url = engine.start()
+    stack.callback(engine.stop)
+    return url
+
+
+def _sink(stack: ExitStack) -> int:
+    process = subprocess.Popen(
+        [sys.executable, str(BENCH / "counting_sink.py"), "0"], stdout=subprocess.PIPE, text=True
+    )
+    stack.callback(_end, process)
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def _child(stack: ExitStack, role: str, *more: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, __file__, "--role", role, *more], stdout=subprocess.PIPE, text=True)
+    stack.callback(_end, process)
+    assert process.stdout is not None
+    process.stdout.readline()  # "ready"
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def _last_words(process: subprocess.Popen[str]) -> dict[str, Any]:
+    _end(process)
+    assert process.stdout is not None
+    words: dict[str, Any] = json.loads(process.stdout.read().splitlines()[-1])
+    return words
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    return {
+        "TODOKU_HOME": str(stage.home),
+        "TODOKU_NATS_URL": stage.nats_url,
+        "TODOKU_DATABASE_URL": stage.database_url,
+        "TODOKU_RELAY_URL": f"smtp://127.0.0.1:{stage.sink_port}",
+        "TODOKU_BENCH_CONNECTIONS": str(stage.connections),
+        "DJANGO_SETTINGS_MODULE": "todoku.config.django_settings",
+    }
+
+
+def _migrate() -> None:
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def _reference(stage: Stage, messages: int) -> float:
+    """Return messages per second of smtp-source, 0 when it is not there."""
+    program = shutil.which("smtp-source")
+    if program is None:
+        print(HOW_TO_GET, file=sys.stderr)
+        return 0.0
+    command = [program, "-d", "-l", str(MESSAGE_BYTES), "-m", str(messages), "-s", str(stage.connections)]
+    command += ["-f", "shop@todoku.example", "-t", "guest@example.com", f"127.0.0.1:{stage.sink_port}"]
+    _ask_sink(stage, "XRESET")
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    took = time.monotonic() - began
+    taken = _ask_sink(stage, "XSTAT")["total"]
+    if taken != messages:
+        raise SystemExit(f"the reference is not comparable: smtp-source sent {messages}, the sink has {taken}")
+    return messages / took
+
+
+def _ask_sink(stage: Stage, command: str) -> dict[str, int]:
+    with socket.create_connection(("127.0.0.1", stage.sink_port)) as peer, peer.makefile("rb") as answers:
+        answers.readline()
+        peer.sendall(command.encode() + b"\r\n")
+        words = answers.readline()[4:]
+    return json.loads(words) if words.startswith(b"{") else {}
+
+
+async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str]) -> dict[str, Any]:
+    from todoku.bus.connection import Bus
+    from todoku.delivery.engine.runs import put_order
+    from todoku.delivery.engine.sealing import Sealer
+    from todoku.delivery.ledger import queries
+    from todoku.kernel.clock import SystemClock
+
+    clock = SystemClock()
+    bus = await Bus.connect(stage.nats_url, name="bench")
+    await bus.declare()
+    order = await Sealer(bus, clock).seal(_draft(), _audience(messages))
+    _ask_sink(stage, "XRESET")
+    cpu_before = _cpu_seconds(sender.pid)
+    began_utc = clock.now_utc()
+    await put_order(bus, replace(order, due_at_utc=began_utc))
+    run_id = UUID(order.run_id)
+    balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
+    while balance.pending:
+        if sender.poll() is not None:
+            raise SystemExit(f"the sender ended with {sender.returncode}")
+        await asyncio.sleep(0.2)
+        balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
+    closed_utc = clock.now_utc()
+    last_utc = await _last_line_utc(bus, order.run_id)
+    counts = _ask_sink(stage, "XSTAT")
+    cpu = _cpu_seconds(sender.pid) - cpu_before
+    await bus.close()
+    return {
+        "messages_per_second": messages / (last_utc - began_utc).total_seconds(),
+        "sent": balance.sent,
+        "at_sink": counts["total"],
+        "doubled": counts["total"] - counts["different"],
+        "peak_rss_mb": _peak_rss_mb(sender.pid),
+        "cpu_us": round(1e6 * cpu / messages, 1),
+        "ledger_late": round((closed_utc - last_utc).total_seconds(), 2),
+        "message_bytes": _message_bytes(order),
+    }
+
+
+async def _last_line_utc(bus: Any, run_id: str) -> Any:
+    """Return when the journal took its last line of this run."""
+    from todoku.bus.streams import JOURNAL
+
+    moments = [message.published_at_utc async for message in bus.messages(JOURNAL, f"journal.{run_id}.>")]
+    return max(moments)
+
+
+def _draft() -> Any:
+    from todoku.delivery.types import RunOrder
+    from todoku.kernel.clock import SystemClock
+    from todoku.kernel.ids import new_id
+
+    now_utc = SystemClock().now_utc()
+    return RunOrder(
+        project_id=PROJECT_ID,
+        run_id=str(new_id()),
+        seal=1,
+        state="sealed",
+        due_at_utc=now_utc,
+        latest_finish_at_utc=now_utc + timedelta(hours=6),
+        subject_template=SUBJECT,
+        html_template=HTML,
+        text_template=TEXT,
+        sender_name="とどく食堂",
+        sender_address="shop@todoku.example",
+        reply_to="contact@todoku.example",
+        unsubscribe_base_url="https://todoku.example/u/",
+        batches=0,
+        to_send=0,
+        not_sendable=0,
+        content_hash="",
+    )
+
+
+def _audience(messages: int) -> Iterator[Any]:
+    from todoku.delivery.types import SealChunk
+    from todoku.kernel.ids import new_id
+
+    for first in range(0, messages, 500):
+        numbers = range(first, min(first + 500, messages))
+        yield SealChunk([_recipient(number, str(new_id())) for number in numbers])
+
+
+def _recipient(number: int, guest_id: str) -> Any:
+    from todoku.delivery.types import Recipient
+
+    name = f"見本 {number} 郎"
+    values = {
+        "guest_name": name,
+        "shop_name": "とどく食堂 渋谷店",
+        "visits": number % 20,
+        "sender_name": "とどく食堂",
+        "postal_address": "東京都架空区見本町1-2-3",
+        "contact": "03-0000-0000",
+        "unsubscribe_url": f"https://todoku.example/u/{number:060d}",
+    }
+    return Recipient(0, guest_id, f"guest.{number}@example.com", name, values)
+
+
+def _message_bytes(order: Any) -> int:
+    from todoku.content.rendering import make_renderer
+    from todoku.delivery.engine.preparing import MessageMaker
+    from todoku.kernel.clock import SystemClock
+
+    renderer = make_renderer(order.subject_template, order.html_template, order.text_template)
+    maker = MessageMaker(order, renderer, eight_bit=False)
+    return len(maker.make(0, _recipient(7, ""), SystemClock().now_utc()).content)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_rss_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
+
+
+# --- the sender and the projector, each in a process of its own ---
+
+
+def _run_profiled(profile: str | None) -> None:
+    if profile is None:
+        uvloop.run(_sender())
+        return
+    import cProfile
+
+    cProfile.runctx("uvloop.run(_sender())", globals(), {}, profile)
+
+
+async def _sender() -> None:
+    from todoku.bus.connection import Bus
+    from todoku.content.rendering import make_renderer
+    from todoku.delivery.engine.sender import Sender
+    from todoku.delivery.transports.smtp import SmtpTransport
+    from todoku.kernel.clock import SystemClock
+
+    bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-sender")
+    await bus.declare()
+    clock = SystemClock()
+    transport = SmtpTransport(
+        os.environ["TODOKU_RELAY_URL"], connections=int(os.environ["TODOKU_BENCH_CONNECTIONS"]), clock=clock
+    )
+    stop = _stop_on_sigterm()
+    sender = Sender(bus, transport, make_renderer, clock, Path(os.environ["TODOKU_HOME"]) / "answers")
+    print("ready", flush=True)
+    await sender.run(stop)
+    await transport.close()
+    await bus.close()
+
+
+async def _project() -> None:
+    import django
+
+    django.setup()
+    from todoku.bus.connection import Bus
+    from todoku.delivery.ledger.projector import Projector
+    from todoku.kernel.clock import SystemClock
+
+    bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-projector")
+    await bus.declare()
+    projector = Projector(bus, SystemClock())
+    stop = _stop_on_sigterm()
+    print("ready", flush=True)
+    await projector.run(stop)
+    await bus.close()
+    print(json.dumps({"statements": projector.counts.statements, "transactions": projector.counts.transactions}))
+
+
+def _stop_on_sigterm() -> asyncio.Event:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return stop
+
+
+if __name__ == "__main__":
+    main()
