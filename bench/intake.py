@@ -1,0 +1,399 @@
+"""Intake, end to end and durable: mails per second, and how soon a mail is visible.
+
+    python bench/intake.py [--json] [--mails N] [--connections C] [--rate R] [--database-url U --nats-url U]
+
+Real roles in processes of their own (intake and read), real engines in a home made for the run,
+a client that pipelines. Two phases:
+  flood    N mails as fast as the door takes them; mails_per_second = N / (first byte sent to last mail in the book).
+  calm     mails at a steady rate (50/s for 10 s); p99_visible_seconds = from the 250 to the live event that pages
+           follow, which is published after the transaction that puts the mail into the book.
+lost = answered with 250 but without a state in the book; doubled = arrived more often than answered with 250.
+Reference in the same run: the same client and mails into Postfix's `smtp-sink -d`, which writes each mail to a file
+without fsync and reads nothing (missing? `apt install postfix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import msgspec
+import uvloop
+
+from smtp_load import send_all
+
+if TYPE_CHECKING:
+    from todoku.bus.connection import Bus
+
+START_WITHIN_SECONDS = 60.0
+FINISH_WITHIN_SECONDS = 600.0
+CALM_SECONDS = 10.0
+RUN_ROLE = """
+import sys
+from todoku.config.logging import set_up_logging
+from todoku.config.roles import run_roles
+from todoku.config.settings import load_settings
+set_up_logging()
+run_roles(sys.argv[1:], load_settings())
+"""  # as `todoku run ROLE` does
+
+
+@dataclass
+class Options:
+    """What the command line said."""
+
+    mails: int
+    connections: int
+    rate: float
+    database_url: str
+    nats_url: str
+
+
+@dataclass
+class Bench:
+    """One prepared installation, and what the client has seen of it."""
+
+    bus: Bus
+    project_id: str
+    address: bytes
+    port: int
+    answered: dict[UUID, float] = field(default_factory=dict)
+    visible: dict[UUID, float] = field(default_factory=dict)
+
+    def on_answer(self, line: bytes, now: float) -> None:
+        """Note a 250: `250 2.0.0 kept as <arrival id>`."""
+        self.answered[UUID(line.rsplit(b" ", 1)[1].decode("ascii"))] = now
+
+    def on_event(self, subject: str, payload: bytes) -> None:
+        """Note which arrivals a live page hears of."""
+        now = time.monotonic()
+        for arrival_id in msgspec.msgpack.decode(payload).get("arrival_ids", ()):
+            self.visible.setdefault(UUID(arrival_id), now)
+
+
+class SampleMails:
+    """Sample notifications made different: each copy has its own reference and its own bytes."""
+
+    def __init__(self) -> None:
+        from todoku.extraction import read_mail, sample_mails
+
+        self._samples: list[tuple[bytes, bytes]] = []
+        now = datetime.now(UTC)
+        for _, _, raw in sample_mails():
+            facts = read_mail(raw, received_at=now).facts
+            reference = facts.reference.encode("ascii") if facts is not None else b""
+            if len(reference) >= 6 and reference in raw:
+                self._samples.append((raw, reference))
+        if not self._samples:
+            sys.exit("no sample mail carries its reference in plain bytes")
+        self._number = 0
+
+    def take(self, count: int, rcpt_to: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Give that many (recipient, dot-stuffed text); numbers go on from call to call."""
+        for _ in range(count):
+            self._number += 1
+            raw, reference = self._samples[self._number % len(self._samples)]
+            text = b"X-Bench: %d\r\n" % self._number + raw.replace(reference, self._like(reference))
+            text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+            stuffed = text.replace(b"\r\n.", b"\r\n..")
+            yield rcpt_to, stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
+
+    def _like(self, reference: bytes) -> bytes:
+        """Return another reference of the same form: its digits replaced, from the right, by the mail's number."""
+        digits = [place for place, byte in enumerate(reference) if chr(byte).isdigit()]
+        changed = bytearray(reference)
+        for place, digit in zip(reversed(digits), reversed(b"%0*d" % (len(digits), self._number)), strict=False):
+            changed[place] = digit
+        return bytes(changed)
+
+
+# ---- setting up
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def engines(home: Path, options: Options) -> Iterator[tuple[str, str]]:
+    """Give (database URL, NATS URL): the ones named, or embedded ones in the home."""
+    if options.database_url and options.nats_url:
+        yield options.database_url, options.nats_url
+        return
+    from todoku.engines.nats import EmbeddedNats
+    from todoku.engines.postgres import EmbeddedPostgres
+
+    postgres, nats = EmbeddedPostgres(home), EmbeddedNats(home)
+    try:
+        yield postgres.start(), nats.start()
+    finally:
+        nats.stop()
+        postgres.stop()
+
+
+@contextlib.contextmanager
+def roles(home: Path, names: tuple[str, ...]) -> Iterator[None]:
+    """Run each role in a process of its own; stop them at the end."""
+    processes = []
+    try:
+        for name in names:
+            with (home / f"{name}.log").open("wb") as log:
+                command = [sys.executable, "-c", RUN_ROLE, name]
+                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+        yield
+    except BaseException:
+        for name in names:
+            sys.stderr.write(f"---- end of {name}.log\n{(home / f'{name}.log').read_text()[-3_000:]}\n")
+        raise
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(30)
+
+
+def prepare_project() -> tuple[str, str]:
+    """Make tables, a project and one intake address; return project id and local part."""
+    from todoku.config.django_setup import migrate
+
+    migrate()
+    from todoku.kernel.clock import SystemClock
+    from todoku.projects import services
+    from todoku.projects.types import ProjectInfo
+
+    clock = SystemClock()
+    project_id = f"bench-{uuid4().hex[:12]}"
+    services.save_project(
+        ProjectInfo(
+            id=project_id,
+            name="Bench",
+            time_zone="Asia/Tokyo",
+            sender_name="Bench",
+            sender_address="bench@example.com",
+            postal_address="1-1 Example",
+            contact="03-0000-0000",
+        ),
+        clock=clock,
+    )
+    address = services.create_intake_address(project_id, shop_code=None, site=None, clock=clock)
+    return project_id, address.local_part
+
+
+async def open_port(port: int, what: str) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + START_WITHIN_SECONDS
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} did not start; look at its log in the home") from None
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
+# ---- measuring
+
+
+async def balance(bench: Bench) -> dict[str, int]:
+    """Return arrived, and each state with its count."""
+    from todoku.intake import queries
+    from todoku.intake.counting import arrived_count
+
+    arrived = await arrived_count(bench.bus, bench.project_id)
+    counted = await asyncio.to_thread(queries.balance, bench.project_id, arrived)
+    return {"arrived": arrived, **{state.value: count for state, count in counted.states.items() if count}}
+
+
+async def until_in_book(bench: Bench, count: int) -> float:
+    """Wait until that many arrivals have a state; return when that was seen (looked at 20 times a second)."""
+    deadline = time.monotonic() + FINISH_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        counts = await balance(bench)
+        if sum(counts.values()) - counts["arrived"] >= count:
+            break
+        await asyncio.sleep(0.05)
+    return time.monotonic()
+
+
+async def flood(bench: Bench, samples: SampleMails, options: Options, warm: int) -> dict[str, float]:
+    """Flood, counting the warm-up mails as being in the book already."""
+    mails = list(samples.take(options.mails, bench.address))
+    began = time.monotonic()
+    refused = await send_all(bench.port, iter(mails), options.connections, bench.on_answer)
+    last_answer = max(bench.answered.values(), default=began)
+    ended = await until_in_book(bench, warm + len(bench.answered))
+    return {
+        "mails_per_second": len(bench.answered) / (ended - began),
+        "door_mails_per_second": len(bench.answered) / max(last_answer - began, 1e-9),
+        "refused": len(refused),
+    }
+
+
+async def calm(bench: Bench, samples: SampleMails, options: Options) -> dict[str, float]:
+    """Send at a steady rate and measure how soon each mail is visible."""
+    before = set(bench.answered)
+    mails = samples.take(int(options.rate * CALM_SECONDS), bench.address)
+    began = time.monotonic()
+    sending = []
+    for number, mail in enumerate(mails):
+        await asyncio.sleep(max(0.0, began + number / options.rate - time.monotonic()))
+        sending.append(asyncio.create_task(send_all(bench.port, iter([mail]), 1, bench.on_answer)))
+    await asyncio.gather(*sending)
+    fresh = set(bench.answered) - before
+    for _ in range(200):
+        if fresh <= bench.visible.keys():
+            break
+        await asyncio.sleep(0.05)
+    waits = sorted(max(0.0, bench.visible[each] - bench.answered[each]) for each in fresh & bench.visible.keys())
+    if not waits:
+        return {"p50_visible_seconds": float("nan"), "p99_visible_seconds": float("nan"), "visible": 0}
+    return {
+        "p50_visible_seconds": waits[len(waits) // 2],
+        "p99_visible_seconds": waits[min(len(waits) - 1, int(len(waits) * 0.99))],
+        "visible": len(waits),
+    }
+
+
+async def reference(samples: SampleMails, options: Options, home: Path) -> dict[str, Any]:
+    """Send the same kind of mails into smtp-sink, which writes each to a file without fsync."""
+    binary = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin:/usr/lib/postfix/sbin")
+    if binary is None:
+        return {"reference": "smtp-sink is missing: apt install postfix", "reference_mails_per_second": None}
+    folder = home / "smtp-sink"
+    folder.mkdir()
+    folder.chmod(0o777)  # as root, smtp-sink insists on writing as somebody else
+    port = free_port()
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = await asyncio.create_subprocess_exec(
+        binary, *user, "-d", str(folder / "%H%M."), f"127.0.0.1:{port}", "200"
+    )
+    answers: list[float] = []
+    try:
+        await open_port(port, "smtp-sink")
+        mails = list(samples.take(options.mails, bench_address()))
+        began = time.monotonic()
+        await send_all(port, iter(mails), options.connections, lambda _, now: answers.append(now))
+    finally:
+        process.kill()
+        await process.wait()
+    rate = len(answers) / (max(answers, default=began) - began) if answers else None
+    return {"reference": "smtp-sink -d, no fsync, nothing read", "reference_mails_per_second": rate}
+
+
+def bench_address() -> bytes:
+    """Return a recipient for the reference, which takes any."""
+    return b"r-bench@in.todoku.example"
+
+
+@contextlib.asynccontextmanager
+async def prepared(nats_url: str, port: int, project: tuple[str, str]) -> AsyncIterator[Bench]:
+    """Give a bench whose door is open and knows the address."""
+    from todoku.bus.connection import Bus
+    from todoku.bus.streams import event_subject
+    from todoku.intake.routes import publish_addresses
+
+    project_id, local_part = project
+    bus = await Bus.connect(nats_url, name="bench-intake")
+    bench = Bench(bus, project_id, f"{local_part}@in.todoku.example".encode("ascii"), port)
+    try:
+        await bus.declare()
+        await publish_addresses(bus)
+        live = await bus.subscribe_live(event_subject(project_id, "reservation"), bench.on_event)
+        await open_port(port, "the SMTP door")
+        yield bench
+        await live.stop()
+    finally:
+        await bus.close()
+
+
+async def measure(options: Options, home: Path, nats_url: str, port: int, project: tuple[str, str]) -> dict[str, Any]:
+    """Run both phases and the reference; return the report."""
+    async with prepared(nats_url, port, project) as bench:
+        samples = SampleMails()
+        await send_all(port, samples.take(20, bench.address), 2, bench.on_answer)  # wakes the roles up
+        await until_in_book(bench, 20)
+        warm = len(bench.answered)
+        report: dict[str, Any] = {}
+        bench.answered.clear()
+        report |= await flood(bench, samples, options, warm)
+        report |= await calm(bench, samples, options)
+        answered = len(bench.answered) + warm
+        await until_in_book(bench, answered)
+        counts = await balance(bench)
+        recorded = sum(counts.values()) - counts["arrived"]
+        report |= {
+            "arrived": counts.pop("arrived"),
+            "applied": counts.get("applied", 0),
+            "lost": max(0, answered - recorded),
+            "doubled": max(0, recorded - answered),
+            "answered": answered,
+            "states": counts,
+            "p99_visible_at_mails_per_second": options.rate,
+        }
+        report |= await reference(samples, options, home)
+        return report
+
+
+def main() -> int:
+    """Parse, set up, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--mails", type=int, default=5_000)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=50.0, help="mails per second of the calm phase")
+    parser.add_argument("--database-url", default="", help="a running, empty PostgreSQL instead of an embedded one")
+    parser.add_argument("--nats-url", default="", help="a running NATS that nobody else reads from")
+    given = parser.parse_args()
+    options = Options(given.mails, given.connections, given.rate, given.database_url, given.nats_url)
+    home = Path(tempfile.mkdtemp(prefix="todoku-bench-"))
+    home.chmod(0o755)  # the embedded PostgreSQL runs as another user when this runs as root
+    try:
+        with engines(home, options) as (database_url, nats_url):
+            port = free_port()
+            os.environ |= {
+                "TODOKU_HOME": str(home),
+                "TODOKU_DATABASE_URL": database_url,
+                "TODOKU_NATS_URL": nats_url,
+                "TODOKU_SMTP_LISTEN": f"127.0.0.1:{port}",
+                "TODOKU_MAIL_DOMAIN": "in.todoku.example",
+            }
+            from todoku.config.logging import set_up_logging
+
+            set_up_logging(level=40)
+            project = prepare_project()
+            with roles(home, ("intake", "read")):
+                report = uvloop.run(measure(options, home, nats_url, port, project))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    if given.json:
+        print(json.dumps(report))
+    else:
+        for name, value in report.items():
+            print(f"{name:34} {value:,.3f}" if isinstance(value, float) else f"{name:34} {value}")
+    return 1 if report["lost"] or report["doubled"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
