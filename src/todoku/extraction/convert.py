@@ -9,7 +9,7 @@ from todoku.kernel.folding import fold_for_matching
 
 _ID = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9_.:-]{0,63})(?=[ (\[]|\Z)")
 _PARENTHESES = re.compile(r"\(([^()]*)\)")
-_KANA = re.compile(r"[\u3040-\u30ff\uff65-\uff9f\u31f0-\u31ff ]+\Z")
+_KANA = re.compile(r"[\u3040-\u30ff\uff65-\uff9f\u31f0-\u31ff \u3000]+\Z")
 _LONGEST_PARTY = 200
 _ONE_PERSON = re.compile(r"お(?:[0-9]+|一|ひと)(?:人|名|り)様?")
 _COUNT = re.compile(r"(?P<label>[^0-9]*?)[x×:=]? *(?P<number>[0-9]{1,4}) *(?:名|人|people|persons?|guests?)? *様?[ ,、/・]*")
@@ -35,14 +35,12 @@ def person(written: str) -> Person:
     A parenthesis counts as kana only when it holds nothing but kana and ends the name; another one belongs to the
     name. The characters stay as sent: 髙 is not 高 (facts: japanese mail, section 4).
     """
-    written = " ".join(written.split())
-    name, honoured = without_honorific(written)
-    folded = fold_for_matching(name)
-    begin = folded.rfind("(")
-    if begin <= 0 or not folded.endswith(")"):
+    name, honoured = without_honorific(" ".join(written.split()))
+    if not name.endswith((")", "）")):
         return Person(name or None, None)
+    begin = max(name.rfind("("), name.rfind("（"))
     inside, _ = without_honorific(name[begin + 1 : -1].strip(), glued=not honoured)
-    if not _KANA.match(fold_for_matching(inside)):
+    if begin <= 0 or not _KANA.match(inside):
         return Person(name or None, None)
     before, _ = without_honorific(name[:begin].strip())
     return Person(before or None, inside or None)

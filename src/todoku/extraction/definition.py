@@ -20,7 +20,7 @@ FieldName = Literal[
 SyntaxName = Literal[
     "colon", "square_colon", "bullet_colon", "square_next_line", "lenticular_next_line", "bracket",
     "bracket_next_line", "pipe", "dot_space", "box_space", "square_inline",
-    "url_query", "url", "text", "head", "subject",
+    "link", "url_query", "url", "addressee", "text", "subject",
 ]  # fmt: skip
 
 ValueMode = Literal["line", "next_line", "line_or_next", "block"]
@@ -44,8 +44,8 @@ class Recognise(_Strict):
 
 
 class Layout(_Strict):
-    """What separates values. rulers, stops: RE2 patterns of line beginnings, on the folded text; both end a value, and
-    a ruler also ends a before or after block that has had a label.
+    """What separates values. rulers, stops: how a line begins that ends a value, as plain words, not patterns; a ruler
+    also ends a before or after block that has had a label.
 
     before, after: headings, alone on their line, of the old and the new state in a change mail. arrow: what stands
     between an old and a new value inside one field.
@@ -62,7 +62,8 @@ class FieldRule(_Strict):
     """Where one value stands. Several rules of one name are tried in order; the first that yields a value counts.
 
     syntax: one of the named ones (docs/sites.md). labels: the words before the value; for url_query the names of
-    query keys. pattern: RE2 with one group on the folded text, for url, text, head and subject, which have no labels.
+    query keys, for addressee the honorifics behind the name, for link how its address begins. pattern: RE2 with one group on the folded text, for url,
+    text and subject, which have no labels; url and url_query look only into the mail's `link`, once that is found.
     value: which lines belong to it, if other than the syntax says. shape: RE2 that the whole converted value must
     match, else it counts as not found; a group narrows it. nothing: values that mean "none". strip: characters cut
     off both ends. join: add to the value that an earlier rule of the same name found, on a new line.
@@ -84,8 +85,8 @@ class KindRule(_Strict):
 
     Gives either an event or a notice. subject, body: any of these words; blanks don't count, and `…` inside a word
     stands for anything between its parts. status: the value of the field `status` begins with one of these.
-    not_status: it begins with none of these, or there is none. no_status: the mail has no such field. sender: one of
-    these addresses sent it.
+    not_status: it begins with none of these, or there is none. no_status: the mail has no such field. after_block: the
+    mail has a block under the heading layout.after. sender: one of these addresses sent it.
     """
 
     event: Event | None = None
@@ -95,6 +96,7 @@ class KindRule(_Strict):
     status: tuple[str, ...] = ()
     not_status: tuple[str, ...] = ()
     no_status: bool = False
+    after_block: bool = False
     sender: tuple[str, ...] = ()
 
 
@@ -144,14 +146,14 @@ def load_definition(toml_text: str, *, file: str) -> Definition:
 def _check_kind(rule: KindRule, file: str, key: str) -> None:
     if (rule.event is None) == (rule.notice is None):
         raise DefinitionError(file, key, "give exactly one of event and notice")
-    if not (rule.subject or rule.body or rule.status or rule.no_status or rule.sender):
+    if not (rule.subject or rule.body or rule.status or rule.no_status or rule.after_block or rule.sender):
         raise DefinitionError(file, key, "a rule without a condition would take every mail")
     if rule.status and rule.no_status:
         raise DefinitionError(file, key, "status and no_status exclude each other")
 
 
 def _check_field(rule: FieldRule, file: str, key: str) -> None:
-    by_pattern = rule.syntax in ("url", "text", "head", "subject")
+    by_pattern = rule.syntax in ("url", "text", "subject")
     if by_pattern and (rule.pattern is None or rule.labels):
         raise DefinitionError(file, key, f"syntax {rule.syntax!r} takes a pattern and no labels")
     if not by_pattern and (rule.pattern is not None or not rule.labels):

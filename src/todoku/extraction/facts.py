@@ -28,7 +28,8 @@ class Problem(NamedTuple):
 
 def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
     """Return what the mail states, or the Problem that makes it an unknown layout. Nothing is guessed."""
-    reader.arrows = event in (Event.CHANGED, Event.CHANGE_REQUESTED)
+    if event in (Event.CHANGED, Event.CHANGE_REQUESTED):
+        reader.use_arrows()
     reference = reader.read("reference", lambda piece: identifier(piece.folded))
     if reference is None:
         return Problem("missing:reference")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import html as html_entities
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from todoku.extraction.compiled import CompiledField, CompiledSite, squeeze
 from todoku.extraction.convert import text_block
 from todoku.extraction.letter import Letter
-from todoku.extraction.scan import AFTER, BEFORE, MAIN, Piece, Scan, labelled_piece, pattern_piece, scan_letter
+from todoku.extraction.scan import AFTER, MAIN, Piece, Scan, addressee_piece, labelled_piece, link_piece, pattern_piece, scan_letter
 from todoku.extraction.types import Evidence
 from todoku.kernel.folding import fold_for_matching
 
@@ -21,6 +18,7 @@ T = TypeVar("T")
 CURRENT = (AFTER, MAIN)
 """Where the state that counts now stands: in the block after the change, else outside of any block."""
 
+_ONLY_MAIN = (MAIN,)
 _NEVER_ARROWED = frozenset({"requests", "cancel_reason", "link", "shop"})
 
 
@@ -38,24 +36,25 @@ class FieldReader:
         self.site = site
         self.letter = letter
         self.evidence: list[Evidence] = []
-        self.arrows = False
+        self.arrow: str | None = None
         self.scan = self._scan()
+        self._link: Piece | None = None
+        self._link_looked_for = False
 
     def _scan(self) -> Scan:
-        site, letter = self.site, self.letter
-        if site.scan is None:
-            return Scan({}, len(letter.folded), len(letter.data), frozenset({MAIN}))
-        scan = scan_letter(site, letter, site.scan)
-        if letter.html is not None and not scan.by_label:
-            return scan_letter(site, letter, site.scan_table)
+        scan = scan_letter(self.site, self.letter, self.site.scan)
+        if self.letter.html is not None and not scan.by_label:
+            return scan_letter(self.site, self.letter, self.site.scan_table)
         return scan
 
-    def read(
-        self, name: str, convert: Callable[[Piece], T | None], *, sections: tuple[str, ...] = CURRENT
-    ) -> T | None:
+    def use_arrows(self) -> None:
+        """Read `old → new` inside a value as a change, as the site's layout writes it."""
+        self.arrow = self.site.definition.layout.arrow
+
+    def read(self, name: str, convert: Callable[[Piece], T | None], *, sections: tuple[str, ...] = CURRENT) -> T | None:
         """Return the first value of that name that the converter takes, or None."""
-        change = self.find(name, convert, sections=sections)
-        return change[0] if change is not None else None
+        found = self.find(name, convert, sections=sections)
+        return found[0] if found is not None else None
 
     def find(
         self, name: str, convert: Callable[[Piece], T | None], *, sections: tuple[str, ...] = CURRENT
@@ -66,26 +65,22 @@ class FieldReader:
                 value = convert(change.now)
                 if value is not None:
                     if sections is CURRENT:
-                        self.note(name, change.now)
+                        self._note(name, change.now)
                     return value, change
         return None
 
     def text(self, name: str) -> str | None:
         """Return a text value; rules marked `join` add their lines."""
-        lines: list[str] = []
+        text: str | None = None
         for field in self.site.fields.get(name, ()):
-            if lines and not field.rule.join:
+            if text is not None and not field.rule.join:
                 continue
-            change = next(self._changes(field, CURRENT), None)
-            block = text_block(change.now.value) if change is not None else None
-            if change is not None and block is not None:
-                lines.append(block)
-                self.note(name, change.now)
-        return "\n".join(lines) or None
-
-    def note(self, name: str, piece: Piece) -> None:
-        """Write down where a value came from."""
-        self.evidence.append(Evidence(name, piece.source, piece.start, piece.end))
+            for change in self._changes(field, CURRENT)[:1]:
+                block = text_block(change.now.value)
+                if block is not None:
+                    text = block if text is None else f"{text}\n{block}"
+                    self._note(name, change.now)
+        return text
 
     def first_piece(self, name: str) -> Piece | None:
         """Return the first raw value of that name without writing it down."""
@@ -94,70 +89,89 @@ class FieldReader:
                 return change.now
         return None
 
-    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> Iterator[Change]:
-        for piece in self._pieces(field, sections):
-            before, now = self._split_at_arrow(field, piece)
-            shaped = _shaped(field, now)
-            if shaped is not None:
-                yield Change(shaped, before)
+    def _note(self, name: str, piece: Piece) -> None:
+        self.evidence.append(Evidence(name, piece.source, piece.start, piece.end))
 
-    def _split_at_arrow(self, field: CompiledField, piece: Piece) -> tuple[Piece | None, Piece]:
-        arrow = self.site.definition.layout.arrow
-        if not (self.arrows and arrow and arrow in piece.folded) or field.rule.name in _NEVER_ARROWED:
-            return None, piece
-        at = piece.folded.rfind(arrow)
-        old = _cut(piece, 0, at)
-        new = _cut(piece, at + len(arrow), len(piece.folded))
-        return old, new if new is not None else piece
+    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> list[Change]:
+        arrow = self.arrow
+        changes = []
+        for whole in self._pieces(field, sections):
+            before: Piece | None = None
+            now: Piece | None = whole
+            if arrow is not None and arrow in whole.folded and field.rule.name not in _NEVER_ARROWED:
+                before, now = _split_at(arrow, whole)
+            if not field.plain and now is not None:
+                now = _shaped(field, now)
+            if now is not None:
+                changes.append(Change(now, before))
+        return changes
 
-    def _pieces(self, field: CompiledField, sections: tuple[str, ...]) -> Iterator[Piece]:
-        if field.labels:
-            for section in sections:
-                for label in field.labels:
-                    for found in self.scan.by_label.get(label, ()):
-                        piece = labelled_piece(field, found, self.letter) if found.section == section else None
+    def _pieces(self, field: CompiledField, sections: tuple[str, ...]) -> list[Piece]:
+        if not field.labels:
+            piece = self._by_pattern(field) if sections is CURRENT else None
+            return [piece] if piece is not None else []
+        by_label = self.scan.by_label
+        pieces: list[Piece] = []
+        blocks = sections if sections is not CURRENT or len(self.scan.sections) > 1 else _ONLY_MAIN
+        for section in blocks:
+            for label in field.labels:
+                for found in by_label.get(label, ()):
+                    if found[2] == section:
+                        piece = labelled_piece(field, found, self.letter)
                         if piece is not None:
-                            yield piece
-        elif sections is CURRENT:
-            piece = self._by_pattern(field)
-            if piece is not None:
-                yield piece
+                            pieces.append(piece)
+        return pieces
 
     def _by_pattern(self, field: CompiledField) -> Piece | None:
         letter, syntax = self.letter, field.rule.syntax
+        if syntax == "link":
+            return self._find_link(field)
+        if syntax in ("url", "url_query"):
+            link = self._link if self._link_looked_for else self.first_piece("link")
+            return _in_link(field, link) if link is not None else None
+        if field.ending is not None:
+            return addressee_piece(field.ending, letter, self.scan.head_end, code=field.rule.name == "shop_code")
         if syntax == "subject":
-            pieces = (pattern_piece(field.pattern, subject, (0, len(subject)), "subject") for subject in self._subjects)
-            return next((piece for piece in pieces if piece is not None), None)
-        bounds = (letter.begin_bytes, self.scan.head_end_bytes if syntax == "head" else len(letter.data))
-        piece = pattern_piece(field.pattern, letter.data, bounds, "text")
-        if piece is not None:
-            written = letter.text[piece.start : piece.end]
-            piece = replace(piece, value=written)
-        elif syntax in ("url", "url_query") and letter.html is not None:
-            # A link whose address is only in an attribute is not in the text that people read.
-            piece = pattern_piece(field.pattern, self._html_data, (0, len(self._html_data)), "html")
-            if piece is not None:
-                piece = _plain(piece, html_entities.unescape(piece.value))
-        if piece is not None and syntax == "url_query":
-            piece = _plain(piece, unquote(piece.value))
-        return piece
+            for subject in letter.subjects:
+                folded = fold_for_matching(subject)
+                piece = pattern_piece(field.pattern, folded, (0, len(folded)), "subject")
+                if piece is not None:
+                    return piece._replace(value=subject[piece.start : piece.end])
+            return None
+        piece = pattern_piece(field.pattern, letter.folded, (letter.begin, len(letter.folded)), "text")
+        return piece._replace(value=letter.text[piece.start : piece.end]) if piece is not None else None
 
-    @cached_property
-    def _subjects(self) -> list[bytes]:
-        return [fold_for_matching(subject).encode("utf-8", "surrogatepass") for subject in self.letter.subjects]
-
-    @cached_property
-    def _html_data(self) -> bytes:
-        return (self.letter.html or "").encode("utf-8", "surrogatepass")
+    def _find_link(self, field: CompiledField) -> Piece | None:
+        if not self._link_looked_for:
+            self._link_looked_for = True
+            letter = self.letter
+            self._link = link_piece(field.rule.labels, letter.folded, letter.begin, "text")
+            if self._link is None and letter.html is not None:
+                # A link that is only in an attribute is not always in the text that people read.
+                self._link = link_piece(field.rule.labels, letter.html, 0, "html")
+        return self._link
 
 
-def has_before_and_after(scan: Scan) -> bool:
-    """Tell whether the mail shows the state before the change in a block of its own."""
-    return BEFORE in scan.sections
+def _in_link(field: CompiledField, link: Piece) -> Piece | None:
+    if field.pattern is not None:
+        piece = pattern_piece(field.pattern, link.folded, (0, len(link.folded)), link.source)
+        return piece._replace(start=link.start + piece.start, end=link.start + piece.end) if piece else None
+    _, _, query = link.folded.partition("?")
+    start = len(link.folded) - len(query)
+    for pair in query.replace(";", "&").split("&"):
+        key, _, value = pair.partition("=")
+        if value and key in field.rule.labels:
+            plain = unquote(value)
+            begin = link.start + start + len(key) + 1
+            return Piece(plain, plain, link.source, begin, begin + len(value))
+        start += len(pair) + 1
+    return None
 
 
-def _plain(piece: Piece, value: str) -> Piece:
-    return replace(piece, value=value, folded=value)
+def _split_at(arrow: str, piece: Piece) -> tuple[Piece | None, Piece]:
+    at = piece.folded.rfind(arrow)
+    new = _cut(piece, at + len(arrow), len(piece.folded))
+    return _cut(piece, 0, at), new if new is not None else piece
 
 
 def _cut(piece: Piece, begin: int, end: int) -> Piece | None:
@@ -168,10 +182,10 @@ def _cut(piece: Piece, begin: int, end: int) -> Piece | None:
         end -= 1
     if begin >= end:
         return None
-    cut = replace(piece, value=piece.value[begin:end], folded=folded[begin:end])
-    if piece.end - piece.start != len(folded):  # it was percent-decoded: its place is the whole of what was written
-        return cut
-    return replace(cut, start=piece.start + begin, end=piece.start + end)
+    value, source, start, stop = piece.value[begin:end], piece.source, piece.start, piece.end
+    if stop - start == len(folded):  # else it was percent-decoded, and its place is the whole of what was written
+        start, stop = start + begin, start + end
+    return Piece(value, folded[begin:end], source, start, stop)
 
 
 def _shaped(field: CompiledField, piece: Piece) -> Piece | None:
@@ -189,6 +203,6 @@ def _shaped(field: CompiledField, piece: Piece) -> Piece | None:
         match = field.shape.fullmatch(stripped.folded)
         if match is None:
             return None
-        if field.shape.groups:
+        if match.re.groups:
             return _cut(stripped, match.start(1), match.end(1))
     return stripped

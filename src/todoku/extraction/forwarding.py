@@ -22,6 +22,7 @@ _MARKER = re.compile(
     r" ?-{0,40}|Begin forwarded message:|転送されたメッセージ:)[ -]*$",
     re.IGNORECASE | re.MULTILINE,
 )
+_MARKER_WORDS = ("orwarded ", "riginal ", "FORWARDED", "ORIGINAL", "転送", "元のメッセージ")
 _HEADER_LINE = re.compile(r"[ >*]{0,20}(?P<name>[A-Za-z]{2,12}|差出人|送信者|件名|日付|日時|送信日時|宛先|受信者)\*? ?:\*? ?(?P<value>.*)")
 _SUBJECT_NAMES = frozenset({"subject", "件名"})
 _SENDER_NAMES = frozenset({"from", "差出人", "送信者"})
@@ -52,7 +53,7 @@ def without_quote_marks(text: str) -> str:
 
 def find_inner(text: str, folded: str) -> Inner | None:
     """Return the header block of the first mail forwarded inside the text, or None when there is none."""
-    if "---" not in folded and "orward" not in folded and "転送" not in folded:
+    if not any(word in folded for word in _MARKER_WORDS):
         return None
     marker = _MARKER.search(folded)
     if marker is None:

@@ -42,8 +42,7 @@ def read_parsed(parsed: ParsedMail, *, received_at: datetime) -> Reading:
 
 
 def _read(parsed: ParsedMail, received_at: datetime, *, depth: int) -> Reading:
-    letter = _letter(parsed, received_at)
-    site = _site_of_sender(letter)
+    letter, site = _letter(parsed, received_at)
     base = Reading(
         outcome=Outcome.NOT_A_RESERVATION,
         site=None,
@@ -67,32 +66,35 @@ def _read(parsed: ParsedMail, received_at: datetime, *, depth: int) -> Reading:
     return _read_by_definition(site, letter, base)
 
 
-def _letter(parsed: ParsedMail, received_at: datetime) -> Letter:
-    text = without_quote_marks(parsed.text[:MAX_TEXT_CHARACTERS])
+def _letter(parsed: ParsedMail, received_at: datetime) -> tuple[Letter, CompiledSite | None]:
+    """Return the mail as it counts and the site that sent it; what a person forwarded counts as the site sent it."""
+    text = parsed.text[:MAX_TEXT_CHARACTERS]
+    sender = parsed.sender.address.casefold()
+    date = parsed.date if parsed.date is not None else received_at
+    site = _site_of_sender(sender)
+    if site is not None:
+        subjects = (parsed.subject,)
+        return Letter(text, fold_for_matching(text), 0, subjects, sender=sender, date=date, html=parsed.html), site
+    text = without_quote_marks(text)
     folded = fold_for_matching(text)
     inner = find_inner(text, folded)
-    date = parsed.date if parsed.date is not None else received_at
-    sender = parsed.sender.address.casefold()
     if inner is None:
-        return Letter(text, folded, 0, (parsed.subject,), sender, date, parsed.html)
-    return Letter(
-        text=text,
-        folded=folded,
-        begin=inner.begin,
-        subjects=(parsed.subject, inner.subject) if inner.subject else (parsed.subject,),
-        sender=inner.sender or sender,
-        date=inner.date if inner.date is not None else date,
-        html=parsed.html,
-    )
+        return Letter(text, folded, 0, (parsed.subject,), sender=sender, date=date, html=parsed.html), None
+    sender = inner.sender or sender
+    subjects = (parsed.subject, inner.subject) if inner.subject else (parsed.subject,)
+    date = inner.date if inner.date is not None else date
+    letter = Letter(text, folded, inner.begin, subjects, sender=sender, date=date, html=parsed.html)
+    return letter, _site_of_sender(sender)
 
 
-def _site_of_sender(letter: Letter) -> CompiledSite | None:
-    domain = letter.domain
+def _site_of_sender(sender: str) -> CompiledSite | None:
+    domain = sender.rpartition("@")[2]
     for site in compiled_sites():
-        if letter.sender in site.senders:
+        if sender in site.senders:
             return site
-        if any(domain == known or domain.endswith("." + known) for known in site.domains):
-            return site
+        for known in site.domains:
+            if domain == known or domain.endswith("." + known):
+                return site
     return None
 
 
@@ -121,7 +123,7 @@ def _read_attached(parsed: ParsedMail, received_at: datetime, depth: int) -> Rea
 
 def _read_by_definition(site: CompiledSite, letter: Letter, base: Reading) -> Reading:
     reader = FieldReader(site, letter)
-    rule = decide_kind(site, letter, reader.first_piece("status"))
+    rule = decide_kind(site, letter, reader.scan, reader.first_piece("status"))
     if rule is None:
         return _unknown(base, site.id, "unknown_kind")
     if rule.event is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import html as html_entities
+import re
+from typing import Any, NamedTuple
 
 from todoku.extraction.compiled import CompiledField, CompiledSite, label_of
 from todoku.extraction.letter import Letter
@@ -15,11 +15,13 @@ MAX_TOKENS = 2_000
 MAX_VALUE_CHARACTERS = 20_000
 """The longest value kept; a guest's wish has a few hundred characters."""
 
+MAX_HEAD_LINES = 40
+"""Lines before the first label in which the shop may be addressed."""
+
 MAIN, BEFORE, AFTER = "main", "before", "after"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One label in the text: its value begins at `start` and ends before `bound`; section is main, before or after."""
 
     start: int
@@ -27,18 +29,15 @@ class Found:
     section: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """All labels of one mail. head_end: where the first label or ruler begins, in characters and in bytes."""
+class Scan(NamedTuple):
+    """All labels of one mail. head_end: where the first label or ruler begins; sections: those that are there."""
 
     by_label: dict[str, list[Found]]
     head_end: int
-    head_end_bytes: int
     sections: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One raw value with its place. source: "text", "subject" or "html"; folded: the piece of the folded text."""
 
     value: str
@@ -48,93 +47,104 @@ class Piece:
     end: int
 
 
-def scan_letter(site: CompiledSite, letter: Letter, pattern: Any) -> Scan:
+_ADDRESS_END = re.compile(r"[^!#-;=?-~]")
+_ONLY_MAIN = frozenset({MAIN})
+
+
+def scan_letter(site: CompiledSite, letter: Letter, pattern: re.Pattern[str] | None) -> Scan:
     """Return every label that the pattern finds, with the bounds of its value."""
+    folded, length = letter.lined, len(letter.lined)
     by_label: dict[str, list[Found]] = {}
-    sections = {MAIN}
-    section = MAIN
-    labels_in_section = 0
-    head_end, head_end_bytes = len(letter.folded), len(letter.data)
-    waiting: tuple[str, int, str] | None = None
-    for begin, end, begin_bytes in _tokens(letter, pattern):
-        if waiting is not None:
-            label, start, of_section = waiting
-            by_label.setdefault(label, []).append(Found(start, begin, of_section))
-            waiting = None
-        elif begin < head_end:
-            head_end, head_end_bytes = begin, begin_bytes
-        label = label_of(letter.folded[begin:end])
+    if pattern is None:
+        return Scan(by_label, length, _ONLY_MAIN)
+    tokens = [match.span() for _, match in zip(range(MAX_TOKENS), pattern.finditer(folded, letter.begin), strict=False)]
+    sections, section, labels_in_section = {MAIN}, MAIN, 0
+    for number, (begin, end) in enumerate(tokens):
+        token = folded[begin:end]
+        label = label_of(token)
         if label in site.labels:
-            waiting = (label, end, section)
+            bound = tokens[number + 1][0] if number + 1 < len(tokens) else length
+            by_label.setdefault(label, []).append(Found(end - 1, bound - 1, section))
             labels_in_section += 1
         elif label and label == site.before:
             section, labels_in_section = BEFORE, 0
+            sections.add(section)
         elif label and label == site.after:
             section, labels_in_section = AFTER, 0
-        elif section != MAIN and labels_in_section and site.ruler.match(letter.folded[begin:end].strip()):
+            sections.add(section)
+        elif section != MAIN and labels_in_section and token.strip().startswith(site.rulers):
             section = MAIN  # a ruler between a heading and its first label does not close the block
-        sections.add(section)
-    if waiting is not None:
-        by_label.setdefault(waiting[0], []).append(Found(waiting[1], len(letter.folded), waiting[2]))
-    return Scan(by_label, head_end, head_end_bytes, frozenset(sections))
-
-
-def _tokens(letter: Letter, pattern: Any) -> Iterator[tuple[int, int, int]]:
-    """Yield (begin, end, begin in bytes) of each match, begin and end in characters."""
-    data = letter.data
-    done_bytes, done = letter.begin_bytes, letter.begin
-    for number, match in enumerate(pattern.finditer(data, done_bytes)):
-        if number >= MAX_TOKENS:
-            return
-        begin_bytes, end_bytes = match.span()
-        if begin_bytes == end_bytes:
-            continue
-        begin = done + characters_in(data[done_bytes:begin_bytes])
-        done = begin + characters_in(data[begin_bytes:end_bytes])
-        done_bytes = end_bytes
-        yield begin, done, begin_bytes
-
-
-def characters_in(data: bytes) -> int:
-    """Return how many characters a piece of UTF-8 holds."""
-    return len(data.decode("utf-8", "surrogatepass"))
+    head_end = tokens[0][0] - 1 if tokens else length - 1
+    return Scan(by_label, max(head_end, letter.begin), frozenset(sections))
 
 
 def labelled_piece(field: CompiledField, found: Found, letter: Letter) -> Piece | None:
     """Return the value after one label, or None when nothing but blanks stands there."""
-    folded, text = letter.folded, letter.text
-    start, bound = found.start, min(found.bound, found.start + MAX_VALUE_CHARACTERS)
-    if field.mode == "block":
+    folded = letter.folded
+    start, bound, _ = found
+    if bound - start > MAX_VALUE_CHARACTERS:
+        bound = start + MAX_VALUE_CHARACTERS
+    mode = field.mode
+    if mode == "block":
         end = folded.find("\n\n\n", start, bound)
-        return piece_of(text, folded, start, bound if end < 0 else end)
+        return piece_of(letter, start, bound if end < 0 else end)
     line_end = folded.find("\n", start, bound)
-    if field.mode != "next_line":
-        here = piece_of(text, folded, start, bound if line_end < 0 else line_end)
-        if here is not None or field.mode == "line":
+    if mode != "next_line":
+        here = piece_of(letter, start, bound if line_end < 0 else line_end)
+        if here is not None or mode == "line":
             return here
     if line_end < 0:
         return None
     next_end = folded.find("\n", line_end + 1, bound)
-    return piece_of(text, folded, line_end + 1, bound if next_end < 0 else next_end)
+    return piece_of(letter, line_end + 1, bound if next_end < 0 else next_end)
 
 
-def piece_of(text: str, folded: str, start: int, end: int) -> Piece | None:
+def piece_of(letter: Letter, start: int, end: int) -> Piece | None:
     """Return text[start:end] without the blanks around it, or None when that is nothing."""
-    while start < end and folded[start] in " \t\n":
-        start += 1
-    while end > start and folded[end - 1] in " \t\n":
-        end -= 1
-    if start >= end:
+    written = letter.folded[start:end]
+    stripped = written.lstrip()
+    start = end - len(stripped)
+    stripped = stripped.rstrip()
+    if not stripped:
         return None
-    return Piece(text[start:end], folded[start:end], "text", start, end)
+    end = start + len(stripped)
+    return Piece(letter.text[start:end], stripped, "text", start, end)
 
 
-def pattern_piece(pattern: Any, data: bytes, bounds: tuple[int, int], source: str) -> Piece | None:
-    """Return the group of the first match between the byte bounds, or None; offsets are in characters of `data`."""
-    match = pattern.search(data, bounds[0], bounds[1])
+def addressee_piece(ending: re.Pattern[str], letter: Letter, head_end: int, *, code: bool) -> Piece | None:
+    """Return the name, or the code, of the first line before all labels that ends like an address to the shop.
+
+    `届屋 銀座本店 様 (abcd001)`: the name is 届屋 銀座本店, the code abcd001.
+    """
+    start = letter.begin
+    for line in letter.folded[start:head_end].split("\n")[:MAX_HEAD_LINES]:
+        match = ending.search(line) if ":" not in line else None
+        if match is not None and line[: match.start()].strip():
+            if not code:
+                return piece_of(letter, start, start + match.start())
+            return piece_of(letter, start + match.start(1), start + match.end(1)) if match[1] else None
+        start += len(line) + 1
+    return None
+
+
+def link_piece(beginnings: tuple[str, ...], text: str, begin: int, source: str) -> Piece | None:
+    """Return the first address that begins so, up to the blank, quote or bracket that ends it; in HTML unescaped."""
+    for beginning in beginnings:
+        start = text.find(beginning, begin)
+        if start < 0:
+            continue
+        match = _ADDRESS_END.search(text, start)
+        end = match.start() if match is not None else len(text)
+        value = html_entities.unescape(text[start:end]) if source == "html" else text[start:end]
+        return Piece(value, value, source, start, end)
+    return None
+
+
+def pattern_piece(pattern: Any, text: str, bounds: tuple[int, int], source: str) -> Piece | None:
+    """Return the group of the first match of an RE2 pattern between the bounds, or None."""
+    match = pattern.search(text[bounds[0] : bounds[1]])
     if match is None or match.start(1) < 0:
         return None
-    begin_bytes, end_bytes = match.span(1)
-    value = data[begin_bytes:end_bytes].decode("utf-8", "surrogatepass")
-    start = characters_in(data[:begin_bytes])
-    return Piece(value, value, source, start, start + len(value)) if value.strip() else None
+    begin, end = match.span(1)
+    value = match.group(1)
+    return Piece(value, value, source, begin + bounds[0], end + bounds[0]) if value.strip() else None

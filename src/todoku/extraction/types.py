@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
@@ -76,8 +77,7 @@ class Previous:
     party_size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Where one value came from: `source` is "text", "subject" or "html"; offsets are into that text.
 
     field: name of the attribute of Facts ("guest.name" for nested ones).
