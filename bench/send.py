@@ -199,7 +199,7 @@ def _migrate() -> None:
     from django.core.management import call_command
 
     django.setup()
-    call_command("migrate", verbosity=0, interactive=False)
+    call_command("migrate", "ledger", verbosity=0, interactive=False)
 
 
 def _reference(stage: Stage, messages: int) -> float:

@@ -2,11 +2,12 @@
 
 Purpose     freeze who gets what, once; sealing the same again changes nothing, sealing something else is refused.
 Reads       the audience as the planner streams it.
-Writes      SEND `send.<run>.<seal>.<n>`, one message a subject; JOURNAL `journal.<run>.<seal>.ns-<n>` for those who
-            may not be mailed.
+Writes      SEND `send.<run>.<seal>.<n>`, one message a subject.
 Guarantees  each subject holds exactly one message (expected_last_subject_sequence=0); memory is constant: a few
             batches in flight. A crash half-way leaves whole batches; sealing again completes them, or raises
             SealConflict when the audience has changed, and the planner takes the next seal number.
+Known limits  those who may not be mailed are told to the journal by the planner, and only once the seal counts:
+            a line of a seal that was given up would count them twice.
 """
 
 from __future__ import annotations
@@ -18,50 +19,40 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 
 from todoku.bus.connection import Bus
-from todoku.bus.errors import BusError, PublishUnknown, SequenceConflict
-from todoku.bus.streams import JOURNAL, SEND, journal_subject, send_subject
-from todoku.delivery.engine.codec import decode_batch, decode_journal, encode_batch, encode_journal
-from todoku.delivery.engine.journal import JournalMessage, pack_settled
+from todoku.bus.errors import BusError, SequenceConflict
+from todoku.bus.streams import SEND, send_subject
+from todoku.delivery.engine.codec import decode_batch, encode_batch
 from todoku.delivery.errors import SealConflict, UnreadablePayload
-from todoku.delivery.types import (
-    Batch,
-    NotSendable,
-    Outcome,
-    Recipient,
-    RecipientState,
-    RunOrder,
-    SealChunk,
-)
+from todoku.delivery.types import Batch, Recipient, RunOrder, SealChunk
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 
 BATCH_SIZE = 500
 IN_FLIGHT = 8
+_MOST_TRIES = 10
 
 
 @dataclass(slots=True)
 class _Tally:
     batches: int = 0
     to_send: int = 0
-    not_sendable: int = 0
-    not_sendable_batches: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
 class Sealer:
     """Publish one run's batches; made once, used for any number of runs."""
 
-    def __init__(self, bus: Bus, clock: Clock, *, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, bus: Bus, clock: Clock | None = None, *, batch_size: int = BATCH_SIZE) -> None:
+        """clock: not needed at present; a sealing takes its times from the draft."""
         if not 1 <= batch_size <= BATCH_SIZE:
             raise ValueError(f"batch_size must be 1-{BATCH_SIZE}, not {batch_size}")
         self._bus = bus
-        self._clock = clock
         self._batch_size = batch_size
 
     async def seal(self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk]) -> RunOrder:
-        """Publish everything and return the draft with counts and content hash filled in.
+        """Publish every batch and return the draft with batches, to_send and content_hash filled in.
 
-        The caller then puts the order into KV `runs`; before that no sender looks at these batches. Raises
+        chunks: their `not_sendable` is not looked at. The caller then puts the order into KV `runs`; before that no sender looks at these batches. Raises
         SealConflict when this seal number holds something else, BusUnavailable when the bus stays away, ValueError
         when the run id is not a UUID.
         """
@@ -84,83 +75,43 @@ class Sealer:
             draft,
             batches=tally.batches,
             to_send=tally.to_send,
-            not_sendable=tally.not_sendable,
             content_hash=tally.digest.hexdigest(),
         )
 
     async def _payloads(
         self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk], tally: _Tally
-    ) -> AsyncIterator[tuple[str, str, bytes]]:
+    ) -> AsyncIterator[tuple[str, bytes]]:
         recipients: list[Recipient] = []
-        not_sendable: list[NotSendable] = []
         async for chunk in _each(audience):
             recipients.extend(chunk.recipients)
-            not_sendable.extend(chunk.not_sendable)
             while len(recipients) >= self._batch_size:
                 yield _batch(draft, recipients[: self._batch_size], tally)
                 del recipients[: self._batch_size]
-            while len(not_sendable) >= self._batch_size:
-                yield self._suppressed(draft, not_sendable[: self._batch_size], tally)
-                del not_sendable[: self._batch_size]
         if recipients:
             yield _batch(draft, recipients, tally)
-        if not_sendable:
-            yield self._suppressed(draft, not_sendable, tally)
 
-    def _suppressed(self, draft: RunOrder, people: list[NotSendable], tally: _Tally) -> tuple[str, str, bytes]:
-        number = tally.not_sendable_batches
-        name = f"ns-{number}"
-        now_utc = self._clock.now_utc()
-        outcomes = tuple(
-            Outcome(index, person.guest_id, person.address, RecipientState.SUPPRESSED, person.reason, now_utc, "")
-            for index, person in enumerate(people)
-        )
-        for person in people:
-            tally.digest.update(f"{person.guest_id} {person.address} {person.reason}\n".encode())
-        tally.not_sendable += len(people)
-        tally.not_sendable_batches += 1
-        message = JournalMessage(
-            project_id=draft.project_id,
-            run_id=draft.run_id,
-            seal=draft.seal,
-            batch=name,
-            sender_id="sealer",
-            window=0,
-            outcomes=outcomes,
-            deferred=(),
-            settled=pack_settled(range(len(people))),
-            intent=None,
-        )
-        return JOURNAL, journal_subject(draft.run_id, draft.seal, name), encode_journal(message)
-
-    async def _store(self, stream: str, subject: str, payload: bytes) -> None:
+    async def _store(self, subject: str, payload: bytes) -> None:
         """Store the payload as the only message of its subject, however often this is tried."""
         back_off = BackOff(base_seconds=0.2, cap_seconds=5.0)
-        for attempt in range(10):
+        for attempt in range(_MOST_TRIES):
             try:
                 await self._bus.publish(subject, payload, expected_last_subject_sequence=0)
+                return
             except SequenceConflict:
-                await self._require_same(stream, subject, payload)
-            except PublishUnknown:
-                if attempt == 9:
-                    raise
+                await self._require_same(subject, payload)
+                return
             except BusError as error:
-                if not error.transient or attempt == 9:
+                if not error.transient or attempt == _MOST_TRIES - 1:
                     raise
-            else:
-                return
-            stored = await self._bus.last_message(stream, subject)
-            if stored is not None:
-                await self._require_same(stream, subject, payload)
-                return
-            await asyncio.sleep(back_off.wait_seconds(attempt))
+            await asyncio.sleep(back_off.wait_seconds(attempt))  # what may be stored by now is seen as a conflict
 
-    async def _require_same(self, stream: str, subject: str, payload: bytes) -> None:
-        stored = await self._bus.last_message(stream, subject)
+    async def _require_same(self, subject: str, payload: bytes) -> None:
+        """Raise SealConflict unless the stored batch means the same; another zstd may write other bytes."""
+        stored = await self._bus.last_message(SEND, subject)
         if stored is None or stored.payload == payload:
             return
         try:
-            same = _same(stream, stored.payload, payload)
+            same = decode_batch(stored.payload) == decode_batch(payload)
         except UnreadablePayload:
             same = False
         if not same:
@@ -171,22 +122,7 @@ class Sealer:
             )
 
 
-def _same(stream: str, stored: bytes, ours: bytes) -> bool:
-    """Compare by meaning: another zstd writes other bytes, and another moment is no other person."""
-    if stream == SEND:
-        return decode_batch(stored) == decode_batch(ours)
-    theirs, mine = decode_journal(stored), decode_journal(ours)
-    moments = {outcome.index: outcome.at_utc for outcome in theirs.outcomes}
-    mine = replace(
-        mine,
-        outcomes=tuple(
-            replace(outcome, at_utc=moments.get(outcome.index, outcome.at_utc)) for outcome in mine.outcomes
-        ),
-    )
-    return theirs == mine
-
-
-def _batch(draft: RunOrder, recipients: list[Recipient], tally: _Tally) -> tuple[str, str, bytes]:
+def _batch(draft: RunOrder, recipients: list[Recipient], tally: _Tally) -> tuple[str, bytes]:
     numbered = tuple(
         Recipient(index, one.guest_id, one.address, one.name, one.values) for index, one in enumerate(recipients)
     )
@@ -195,7 +131,7 @@ def _batch(draft: RunOrder, recipients: list[Recipient], tally: _Tally) -> tuple
     tally.digest.update(payload)
     tally.batches += 1
     tally.to_send += len(recipients)
-    return SEND, send_subject(draft.run_id, draft.seal, batch.number), payload
+    return send_subject(draft.run_id, draft.seal, batch.number), payload
 
 
 def _words_of(draft: RunOrder) -> bytes:
