@@ -170,7 +170,7 @@ class _Compiler:
         plain = not (rule.shape or rule.nothing or rule.strip)
         if rule.syntax == "addressee":
             return CompiledField(rule, "line", (), None, shape, nothing, plain, _addressee(rule))
-        if rule.syntax in ("url_query", "link"):
+        if rule.syntax in ("url_query", "url_path", "link"):
             return CompiledField(rule, "line", (), None, shape, nothing, plain)
         if rule.pattern is not None:
             pattern = self.pattern(rule.pattern, f"{key}.pattern")

@@ -20,7 +20,7 @@ FieldName = Literal[
 SyntaxName = Literal[
     "colon", "square_colon", "bullet_colon", "square_next_line", "lenticular_next_line", "bracket",
     "bracket_next_line", "pipe", "dot_space", "box_space", "square_inline",
-    "link", "url_query", "url", "addressee", "text", "subject",
+    "link", "url_query", "url_path", "addressee", "text", "subject",
 ]  # fmt: skip
 
 ValueMode = Literal["line", "next_line", "line_or_next", "block"]
@@ -62,8 +62,9 @@ class FieldRule(_Strict):
     """Where one value stands. Several rules of one name are tried in order; the first that yields a value counts.
 
     syntax: one of the named ones (docs/sites.md). labels: the words before the value; for url_query the names of
-    query keys, for addressee the honorifics behind the name, for link how its address begins. pattern: RE2 with one group on the folded text, for url,
-    text and subject, which have no labels; url and url_query look only into the mail's `link`, once that is found.
+    query keys, for url_path what stands before the value in the path, for addressee the honorifics behind the name, for
+    link how its address begins; url_query and url_path look only into that `link`. pattern: RE2 with one group on the
+    folded text, for text and subject, which have no labels.
     value: which lines belong to it, if other than the syntax says. shape: RE2 that the whole converted value must
     match, else it counts as not found; a group narrows it. nothing: values that mean "none". strip: characters cut
     off both ends. join: add to the value that an earlier rule of the same name found, on a new line.
@@ -153,7 +154,7 @@ def _check_kind(rule: KindRule, file: str, key: str) -> None:
 
 
 def _check_field(rule: FieldRule, file: str, key: str) -> None:
-    by_pattern = rule.syntax in ("url", "text", "subject")
+    by_pattern = rule.syntax in ("text", "subject")
     if by_pattern and (rule.pattern is None or rule.labels):
         raise DefinitionError(file, key, f"syntax {rule.syntax!r} takes a pattern and no labels")
     if not by_pattern and (rule.pattern is not None or not rule.labels):

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from todoku.extraction.compiled import CompiledField, CompiledSite, squeeze
 from todoku.extraction.convert import text_block
 from todoku.extraction.letter import Letter
-from todoku.extraction.scan import AFTER, MAIN, Piece, Scan, addressee_piece, labelled_piece, link_piece, pattern_piece, scan_letter
+from todoku.extraction.scan import AFTER, MAIN, Piece, Scan, addressee_piece, labelled_piece, link_piece, pattern_piece, scan_letter, shaped_span
 from todoku.extraction.types import Evidence
 from todoku.kernel.folding import fold_for_matching
 
@@ -126,7 +126,7 @@ class FieldReader:
         letter, syntax = self.letter, field.rule.syntax
         if syntax == "link":
             return self._find_link(field)
-        if syntax in ("url", "url_query"):
+        if syntax in ("url_path", "url_query"):
             link = self._link if self._link_looked_for else self.first_piece("link")
             return _in_link(field, link) if link is not None else None
         if field.ending is not None:
@@ -153,19 +153,30 @@ class FieldReader:
 
 
 def _in_link(field: CompiledField, link: Piece) -> Piece | None:
-    if field.pattern is not None:
-        piece = pattern_piece(field.pattern, link.folded, (0, len(link.folded)), link.source)
-        return piece._replace(start=link.start + piece.start, end=link.start + piece.end) if piece else None
-    _, _, query = link.folded.partition("?")
-    start = len(link.folded) - len(query)
+    path, _, query = link.folded.partition("?")
+    if field.rule.syntax == "url_path":
+        return _in_path(field.rule.labels, path, link)
+    start = len(path) + 1
     for pair in query.replace(";", "&").split("&"):
         key, _, value = pair.partition("=")
         if value and key in field.rule.labels:
-            plain = unquote(value)
-            begin = link.start + start + len(key) + 1
-            return Piece(plain, plain, link.source, begin, begin + len(value))
+            return _part_of(link, start + len(key) + 1, value)
         start += len(pair) + 1
     return None
+
+
+def _in_path(labels: tuple[str, ...], path: str, link: Piece) -> Piece | None:
+    for label in labels:
+        _, found, rest = path.partition(label)
+        value = rest.partition("/")[0]
+        if found and value:
+            return _part_of(link, len(path) - len(rest), value)
+    return None
+
+
+def _part_of(link: Piece, start: int, written: str) -> Piece:
+    plain = unquote(written) if "%" in written else written
+    return Piece(plain, plain, link.source, link.start + start, link.start + start + len(written))
 
 
 def _split_at(arrow: str, piece: Piece) -> tuple[Piece | None, Piece]:
@@ -200,9 +211,6 @@ def _shaped(field: CompiledField, piece: Piece) -> Piece | None:
     if stripped is None or (field.nothing and squeeze(stripped.folded) in field.nothing):
         return None
     if field.shape is not None:
-        match = field.shape.fullmatch(stripped.folded)
-        if match is None:
-            return None
-        if match.re.groups:
-            return _cut(stripped, match.start(1), match.end(1))
+        span = shaped_span(field.shape, stripped.folded)
+        return _cut(stripped, *span) if span is not None else None
     return stripped

@@ -142,9 +142,24 @@ def link_piece(beginnings: tuple[str, ...], text: str, begin: int, source: str) 
 
 def pattern_piece(pattern: Any, text: str, bounds: tuple[int, int], source: str) -> Piece | None:
     """Return the group of the first match of an RE2 pattern between the bounds, or None."""
-    match = pattern.search(text[bounds[0] : bounds[1]])
+    # On bytes: the binding counts offsets of a str anew at every match.
+    data = text[bounds[0] : bounds[1]].encode("utf-8", "surrogatepass")
+    match = pattern.search(data)
     if match is None or match.start(1) < 0:
         return None
-    begin, end = match.span(1)
-    value = match.group(1)
-    return Piece(value, value, source, begin + bounds[0], end + bounds[0]) if value.strip() else None
+    value = match.group(1).decode("utf-8", "surrogatepass")
+    begin = bounds[0] + len(data[: match.start(1)].decode("utf-8", "surrogatepass"))
+    return Piece(value, value, source, begin, begin + len(value)) if value.strip() else None
+
+
+def shaped_span(shape: Any, folded: str) -> tuple[int, int] | None:
+    """Return the piece of the value that an RE2 shape wants, or None when the whole value has not that shape."""
+    data = folded.encode("utf-8", "surrogatepass")
+    match = shape.fullmatch(data)
+    if match is None:
+        return None
+    begin, end = match.span(1) if match.re.groups else match.span()
+    if begin < 0:
+        return None
+    before = len(data[:begin].decode("utf-8", "surrogatepass"))
+    return before, before + len(data[begin:end].decode("utf-8", "surrogatepass"))
