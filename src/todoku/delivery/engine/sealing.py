@@ -18,6 +18,8 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError, SequenceConflict
 from todoku.bus.streams import SEND, send_subject
@@ -26,6 +28,8 @@ from todoku.delivery.errors import SealConflict, UnreadablePayload
 from todoku.delivery.types import Batch, Recipient, RunOrder, SealChunk
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
+
+log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
 IN_FLIGHT = 8
@@ -42,21 +46,22 @@ class _Tally:
 class Sealer:
     """Publish one run's batches; made once, used for any number of runs."""
 
-    def __init__(self, bus: Bus, clock: Clock | None = None, *, batch_size: int = BATCH_SIZE) -> None:
-        """clock: not needed at present; a sealing takes its times from the draft."""
+    def __init__(self, bus: Bus, clock: Clock, *, batch_size: int = BATCH_SIZE) -> None:
         if not 1 <= batch_size <= BATCH_SIZE:
             raise ValueError(f"batch_size must be 1-{BATCH_SIZE}, not {batch_size}")
         self._bus = bus
+        self._clock = clock
         self._batch_size = batch_size
 
     async def seal(self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk]) -> RunOrder:
         """Publish every batch and return the draft with batches, to_send and content_hash filled in.
 
-        chunks: their `not_sendable` is not looked at. The caller then puts the order into KV `runs`; before that no sender looks at these batches. Raises
-        SealConflict when this seal number holds something else, BusUnavailable when the bus stays away, ValueError
-        when the run id is not a UUID.
+        `not_sendable` of the chunks is not looked at. The caller then puts the order into KV `runs`; before that no
+        sender looks at these batches. Raises SealConflict when this seal number holds something else, BusUnavailable
+        when the bus stays away, ValueError when the run id is not a UUID.
         """
         uuid.UUID(draft.run_id)
+        began_seconds = self._clock.monotonic_seconds()
         tally = _Tally()
         tally.digest.update(_words_of(draft))
         publishing: set[asyncio.Task[None]] = set()
@@ -71,6 +76,9 @@ class Sealer:
             for task in publishing:
                 task.cancel()
             await asyncio.gather(*publishing, return_exceptions=True)
+        await self._require_nothing_else(draft, tally.batches)
+        took_seconds = round(self._clock.monotonic_seconds() - began_seconds, 3)
+        log.info("delivery.sealed", run_id=draft.run_id, seal=draft.seal, to_send=tally.to_send, seconds=took_seconds)
         return replace(
             draft,
             batches=tally.batches,
@@ -104,6 +112,16 @@ class Sealer:
                 if not error.transient or attempt == _MOST_TRIES - 1:
                     raise
             await asyncio.sleep(back_off.wait_seconds(attempt))  # what may be stored by now is seen as a conflict
+
+    async def _require_nothing_else(self, draft: RunOrder, batches: int) -> None:
+        """Raise SealConflict when an earlier, longer sealing left batches behind ours."""
+        counts = await self._bus.subject_counts(SEND, f"send.{draft.run_id}.{draft.seal}.*")
+        if len(counts) != batches:
+            raise SealConflict(
+                f"seal {draft.seal} of run {draft.run_id} holds {len(counts)} batches instead of {batches}",
+                kept="the stored batches were not touched",
+                todo="seal this run again under the next seal number",
+            )
 
     async def _require_same(self, subject: str, payload: bytes) -> None:
         """Raise SealConflict unless the stored batch means the same; another zstd may write other bytes."""
