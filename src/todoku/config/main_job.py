@@ -19,6 +19,7 @@ from uuid import UUID
 import structlog
 
 from todoku.bus.connection import Bus
+from todoku.config.django_setup import set_up_django
 from todoku.config.settings import Settings, embedded_nats_url
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.errors import TodokuError
@@ -42,6 +43,7 @@ async def run_main_job(settings: Settings) -> dict[str, Any]:
 
     Raises NotFinished when the campaign has not ended after FINISH_WITHIN_SECONDS.
     """
+    set_up_django()
     clock = SystemClock()
     bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="main-job")
     vault = open_vault(settings.vault_url, settings.home / "vault")
@@ -168,9 +170,7 @@ def _book_report(arrived: int) -> dict[str, Any]:
     from todoku.reservations import queries as reservation_queries
 
     mails = intake_queries.balance(story.PROJECT_ID, arrived)
-    campaign = next(
-        row for row in campaign_queries.list_campaigns(story.PROJECT_ID) if row.name == story.CAMPAIGN_NAME
-    )
+    campaign = next(row for row in campaign_queries.list_campaigns(story.PROJECT_ID) if row.name == story.CAMPAIGN_NAME)
     assert campaign.run is not None, "the report comes after the run"
     return {
         "mails": {

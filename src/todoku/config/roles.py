@@ -54,9 +54,7 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
 
     routes = RouteBook(stage.bus)
     await routes.start()
-    door = SmtpDoor(
-        ArrivalWriter(stage.vault, stage.bus, stage.clock), routes, mail_domain=stage.settings.mail_domain
-    )
+    door = SmtpDoor(ArrivalWriter(stage.vault, stage.bus, stage.clock), routes, mail_domain=stage.settings.mail_domain)
     await door.start(stage.settings.smtp_listen.host, stage.settings.smtp_listen.port)
     await stop.wait()
     await door.stop()
@@ -187,7 +185,7 @@ async def _run_role(name: str, stage: Stage, stop: asyncio.Event) -> None:
     try:
         await ROLES[name](stage, stop)
     except Exception as error:
-        log.error("role.failed", role=name, error=str(error), exc_info=True)
+        log.exception("role.failed", role=name, error=str(error))
         raise
     if not stop.is_set():
         log.error("role.ended_early", role=name)

@@ -71,6 +71,22 @@ class Settings:
         """Return the origins from which forms are accepted."""
         return [self.public_url.rstrip("/")]
 
+    def environment(self) -> dict[str, str]:
+        """Return these settings as environment variables, for a child process."""
+        return {
+            "TODOKU_HOME": str(self.home),
+            "TODOKU_DATABASE_URL": self.database_url,
+            "TODOKU_NATS_URL": self.nats_url,
+            "TODOKU_VAULT_URL": self.vault_url,
+            "TODOKU_WEB_LISTEN": str(self.web_listen),
+            "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
+            "TODOKU_RELAY_URL": self.relay_url,
+            "TODOKU_MAIL_DOMAIN": self.mail_domain,
+            "TODOKU_PUBLIC_URL": self.public_url,
+            "TODOKU_DEMO": "1" if self.demo else "0",
+            "TODOKU_ALLOWED_HOSTS": ",".join(self.extra_hosts),
+        }
+
     def secret_key(self) -> str:
         """Return the installation's own secret; made once, kept in `<home>/secret.key` with mode 0600."""
         path = self.home / "secret.key"

@@ -1,6 +1,6 @@
 """Booking mails that never were: fresh notifications for the demo's stream, in the charsets such mail really uses.
 
-Purpose   give somebody who watches Online a believable evening: bookings, requests, changes and cancels of the next days.
+Purpose   give somebody who watches Online a believable evening: bookings, changes and cancels.
 Reads     nothing; people and references are invented from a seeded chance.
 Limits    three sites and four kinds; the full range lies in the samples of `todoku.extraction`.
 """
@@ -21,7 +21,14 @@ from todoku.projects.types import ShopInfo
 TOKYO = ZoneInfo("Asia/Tokyo")
 _WEEKDAYS = "月火水木金土日"
 _COURSES = ("季節のおまかせコース", "冬の鍋コース", "炉ばた十品コース", "お席のみのご予約", "記念日ディナー")
-_REQUESTS = ("", "", "窓際の席を希望します。", "ベビーカーで伺います。", "えびアレルギーがあります。", "誕生日のお祝いです。")
+_REQUESTS = (
+    "",
+    "",
+    "窓際の席を希望します。",
+    "ベビーカーで伺います。",
+    "えびアレルギーがあります。",
+    "誕生日のお祝いです。",
+)
 _CANCELS = ("【都合が悪くなった】", "【人数が集まらなかった】")
 _REMEMBERED = 40
 
@@ -71,17 +78,21 @@ class FreshMails:
         booking = self._made.popleft()
         if self._chance.random() < 0.5:
             return _MAKERS[booking.site](booking, "cancelled", now)
-        later = replace(
-            booking, start=booking.start + timedelta(minutes=30), party_size=booking.party_size + 1
-        )
+        later = replace(booking, start=booking.start + timedelta(minutes=30), party_size=booking.party_size + 1)
         self._made.append(later)
-        return _tabelog_changed(booking, later, now) if booking.site == "tabelog" else _MAKERS[booking.site](later, "changed", now)
+        return (
+            _tabelog_changed(booking, later, now)
+            if booking.site == "tabelog"
+            else _MAKERS[booking.site](later, "changed", now)
+        )
 
     def _new_booking(self, now: datetime) -> Booking:
         chance = self._chance
         site = chance.choice(("tabelog", "tabelog", "hotpepper", "gnavi"))
         day = now.date() + timedelta(days=chance.randrange(0, 14))
-        start = datetime(day.year, day.month, day.day, chance.randrange(17, 21), chance.choice((0, 15, 30, 45)), tzinfo=TOKYO)
+        start = datetime(
+            day.year, day.month, day.day, chance.randrange(17, 21), chance.choice((0, 15, 30, 45)), tzinfo=TOKYO
+        )
         if start <= now:
             start += timedelta(days=1)
         number = chance.randrange(10**7, 10**8)
@@ -100,13 +111,18 @@ class FreshMails:
 def _tabelog(booking: Booking, kind: str, now: datetime) -> FreshMail:
     mark, sentence = {
         "booked": ("【新規予約】新しい予約が入りました。", "お客様により下記予約が登録されました。"),
-        "cancelled": ("【予約キャンセル】予約がキャンセルされました。", "お客様により下記予約内容がキャンセルされました。"),
+        "cancelled": (
+            "【予約キャンセル】予約がキャンセルされました。",
+            "お客様により下記予約内容がキャンセルされました。",
+        ),
     }[kind]
     hyphen = "-" if kind == "booked" else ""
     fields = _tabelog_fields(booking, f"{booking.start:%m/%d}", f"{booking.start:%H:%M}", f"{booking.party_size}名")
     if kind == "cancelled":
         fields.append(f"キャンセル理由 ：{_CANCELS[booking.party_size % 2]}")
-    return _tabelog_mail(booking, f"{mark} ({_tabelog_when(booking, hyphen)})【食べログネット予約】", sentence, fields, now)
+    return _tabelog_mail(
+        booking, f"{mark} ({_tabelog_when(booking, hyphen)})【食べログネット予約】", sentence, fields, now
+    )
 
 
 def _tabelog_changed(old: Booking, new: Booking, now: datetime) -> FreshMail:
@@ -171,7 +187,11 @@ def _hotpepper(booking: Booking, kind: str, now: datetime) -> FreshMail:
     request = ["■ご要望事項", booking.request or "なし"]
     if kind == "changed":
         subject = f"【変更処理完了】{booking.shop.name}のご予約"
-        before = [*details[:2], f"■来店日時：{_long_date(booking.start)} {booking.start - timedelta(minutes=30):%H:%M}", *details[3:6]]
+        before = [
+            *details[:2],
+            f"■来店日時：{_long_date(booking.start)} {booking.start - timedelta(minutes=30):%H:%M}",
+            *details[3:6],
+        ]
         body = [
             "【変更前】", *before, f"■人数：{booking.party_size - 1}名様", "",
             "【変更後】", *details, "■ステータス：予約確定",

@@ -35,8 +35,16 @@ PROJECT = ProjectInfo(
 )
 SHOPS = [
     ShopInfo("ginza", "届屋 銀座本店", ("届屋 銀座本店", "届屋銀座本店", "abcd001", "Todokuya Ginza")),
-    ShopInfo("shinjuku", "炉ばた とどけ 新宿店", ("炉ばた とどけ 新宿店", "炉ばたとどけ新宿店", "abcd002", "Robata Todoke Shinjuku")),
-    ShopInfo("yokohama", "Bistro Ato 横浜", ("Bistro Ato 横浜", "ビストロ アト 横浜", "abcd003", "Bistro Ato Yokohama", "Bistro Ato")),
+    ShopInfo(
+        "shinjuku",
+        "炉ばた とどけ 新宿店",
+        ("炉ばた とどけ 新宿店", "炉ばたとどけ新宿店", "abcd002", "Robata Todoke Shinjuku"),
+    ),
+    ShopInfo(
+        "yokohama",
+        "Bistro Ato 横浜",
+        ("Bistro Ato 横浜", "ビストロ アト 横浜", "abcd003", "Bistro Ato Yokohama", "Bistro Ato"),
+    ),
 ]
 STAFF = [
     ("owner@todoke-restaurants.example", "和泉 さくら", Role.OWNER),
@@ -46,21 +54,46 @@ STAFF = [
     ("viewer@todoke-restaurants.example", "月岡 葵", Role.VIEWER),
 ]
 _SURNAMES = [
-    ("髙橋", "タカハシ"), ("佐々木", "ササキ"), ("山﨑", "ヤマザキ"), ("小鳥遊", "タカナシ"), ("五十嵐", "イガラシ"),
-    ("四月一日", "ワタヌキ"), ("東雲", "シノノメ"), ("神楽坂", "カグラザカ"), ("八重樫", "ヤエガシ"), ("月島", "ツキシマ"),
-    ("朝比奈", "アサヒナ"), ("綾瀬", "アヤセ"), ("桐生", "キリュウ"), ("水無瀬", "ミナセ"), ("早乙女", "サオトメ"),
+    ("髙橋", "タカハシ"),
+    ("佐々木", "ササキ"),
+    ("山﨑", "ヤマザキ"),
+    ("小鳥遊", "タカナシ"),
+    ("五十嵐", "イガラシ"),
+    ("四月一日", "ワタヌキ"),
+    ("東雲", "シノノメ"),
+    ("神楽坂", "カグラザカ"),
+    ("八重樫", "ヤエガシ"),
+    ("月島", "ツキシマ"),
+    ("朝比奈", "アサヒナ"),
+    ("綾瀬", "アヤセ"),
+    ("桐生", "キリュウ"),
+    ("水無瀬", "ミナセ"),
+    ("早乙女", "サオトメ"),
 ]
 _GIVEN = [
-    ("陽菜", "ヒナ"), ("蓮", "レン"), ("結衣", "ユイ"), ("湊", "ミナト"), ("凛", "リン"), ("樹", "イツキ"), ("葵", "アオイ"),
-    ("悠真", "ユウマ"), ("紬", "ツムギ"), ("朔", "サク"), ("芽衣", "メイ"), ("颯", "ハヤテ"), ("澪", "ミオ"), ("律", "リツ"),
-    ("詩", "ウタ"), ("暁", "アカツキ"),
+    ("陽菜", "ヒナ"),
+    ("蓮", "レン"),
+    ("結衣", "ユイ"),
+    ("湊", "ミナト"),
+    ("凛", "リン"),
+    ("樹", "イツキ"),
+    ("葵", "アオイ"),
+    ("悠真", "ユウマ"),
+    ("紬", "ツムギ"),
+    ("朔", "サク"),
+    ("芽衣", "メイ"),
+    ("颯", "ハヤテ"),
+    ("澪", "ミオ"),
+    ("律", "リツ"),
+    ("詩", "ウタ"),
+    ("暁", "アカツキ"),
 ]
 MEMBERS_COUNT = 240
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the story left behind: where mail arrives, and which campaign waits. addresses: (shop, site) -> local part."""
+    """What the story left behind. addresses: (shop, site) -> local part; campaign_id: the one that waits."""
 
     addresses: dict[tuple[str, str], str]
     campaign_id: UUID

@@ -21,7 +21,9 @@ PAUSE_SECONDS = (5.0, 12.0)
 Letter = tuple[str, bytes]  # envelope recipient, content
 
 
-def sample_letters(addresses: dict[tuple[str, str], str], shops: list[ShopInfo], domain: str, clock: Clock) -> list[Letter]:
+def sample_letters(
+    addresses: dict[tuple[str, str], str], shops: list[ShopInfo], domain: str, clock: Clock
+) -> list[Letter]:
     """Return every sample mail with the intake address of the shop and site that it is about."""
     letters: list[Letter] = []
     for site, _filename, raw in sample_mails():

@@ -1,0 +1,177 @@
+"""`todoku demo`: a sample restaurant group to watch, or the main job once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from todoku.config.logging import set_up_logging
+from todoku.config.settings import Listen, Settings, default_home, load_settings
+
+SINK_PORT = 8026
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Do the main job once without pages, then end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (with --once: the report).")] = False,
+    evening: Annotated[bool, typer.Option(help="Let a fresh booking mail arrive every few seconds.")] = True,
+) -> None:
+    """Start everything with a sample restaurant group of three shops; Ctrl-C ends it and leaves no process.
+
+    Data lies in TODOKU_HOME, or in a home of the demo's own; the next start goes on from there. Nobody real is mailed:
+    campaigns leave into a built-in outbox.
+    """
+    set_up_logging(level=logging.WARNING)
+    settings = load_settings()
+    if "TODOKU_HOME" not in os.environ:
+        settings = replace(settings, home=default_home().with_name(default_home().name + "-demo"))
+    os.environ["TODOKU_HOME"] = str(settings.home)
+    if once:
+        _once(settings, as_json=as_json)
+    else:
+        _watch(_with_free_ports(settings), as_json=as_json, evening=evening)
+
+
+def _once(settings: Settings, *, as_json: bool) -> None:
+    from todoku.config.installation import Installation
+    from todoku.config.main_job import run_main_job
+
+    with Installation(settings):
+        report = uvloop.run(run_main_job(settings))
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        _print_report(report)
+    if not report["balanced"]:
+        raise typer.Exit(1)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    mails, campaign = dict(report["mails"]), dict(report["campaign"])
+    arrived, planned = mails.pop("arrived"), campaign.pop("planned")
+    print(f"Mails in      {arrived} arrived = " + " + ".join(f"{count} {state}" for state, count in mails.items()))
+    print(f"Book          {report['reservations']} reservations, {report['guests']} guests")
+    print(f"Messages out  {planned} planned = " + " + ".join(f"{count} {state}" for state, count in campaign.items()))
+    print(f"At the sink   {report['at_sink']}, doubled {report['doubled']}")
+    print("Both balances close." if report["balanced"] else "A balance does not close.")
+
+
+def _with_free_ports(settings: Settings) -> Settings:
+    from todoku.config.installation import first_free
+
+    web = first_free(settings.web_listen)
+    public_url = settings.public_url if "TODOKU_PUBLIC_URL" in os.environ else f"http://{web}"
+    sink = first_free(Listen("127.0.0.1", SINK_PORT))
+    return replace(
+        settings,
+        web_listen=web,
+        smtp_listen=first_free(settings.smtp_listen),
+        public_url=public_url,
+        relay_url=f"smtp://{sink}",
+        demo=True,
+    )
+
+
+def _watch(settings: Settings, *, as_json: bool, evening: bool) -> None:
+    from todoku.config.installation import Installation
+
+    console = Console(stderr=True, highlight=False)
+    os.environ.update(settings.environment())
+    try:
+        with Installation(settings) as installation:
+            sink = settings.relay_url.removeprefix("smtp://").rpartition(":")
+            installation.add_process(
+                "sink", [sys.executable, "-m", "todoku.demo.sink", str(settings.home / "sink"), sink[0], sink[2]]
+            )
+            installation.start_roles()
+            password, told = _tell_story(settings)
+            installation.wait_until_ready()
+            _say_ready(settings, password, as_json=as_json)
+            uvloop.run(_play(settings, told.addresses, evening=evening))
+    except KeyboardInterrupt:
+        console.print("Ended; no process is left. The next start goes on from here.")
+
+
+def _tell_story(settings: Settings) -> tuple[str, Any]:
+    """Make the sample group; the password is made once for a home and kept beside its secret key."""
+    from todoku.config.django_setup import set_up_django
+    from todoku.kernel.clock import SystemClock
+
+    set_up_django()
+    from todoku.demo import story
+
+    path = settings.home / "demo-password"
+    known = path.read_text(encoding="ascii") if path.exists() else None
+    password = known or f"todoku-{secrets.token_hex(3)}"
+    told = story.tell(password=None if known else password, clock=SystemClock())
+    if known is None:
+        path.touch(mode=0o600)
+        path.write_text(password, encoding="ascii")
+    return password, told
+
+
+def _say_ready(settings: Settings, password: str, *, as_json: bool) -> None:
+    from todoku.demo import story
+
+    manager = story.STAFF[1][0]
+    if as_json:
+        ready = {
+            "url": settings.public_url,
+            "email": manager,
+            "password": password,
+            "smtp": str(settings.smtp_listen),
+            "mail_domain": settings.mail_domain,
+            "project": story.PROJECT_ID,
+            "home": str(settings.home),
+        }
+        print(json.dumps(ready), flush=True)
+        return
+    console = Console(highlight=False)
+    console.print(f"\n[bold]Todoku[/bold] is ready: {story.PROJECT.name}, three shops, everybody invented.\n")
+    for label, value in (
+        ("Pages", settings.public_url),
+        ("Login", f"{manager}   {password}"),
+        ("SMTP", f"{settings.smtp_listen}   for example demo-ginza-tabelog@{settings.mail_domain}"),
+        ("Data", str(settings.home)),
+    ):
+        console.print(f"  {label:8}{value}", soft_wrap=True, markup=False)
+    others = ", ".join(email.partition("@")[0] for email, _name, _role in story.STAFF if email != manager)
+    console.print(
+        f"\n  The same password opens {others}@{manager.partition('@')[2]}. Ctrl-C ends everything.\n", soft_wrap=True
+    )
+
+
+async def _play(settings: Settings, addresses: dict[tuple[str, str], str], *, evening: bool) -> None:
+    from todoku.demo import story
+    from todoku.demo.fresh_mail import FreshMails
+    from todoku.demo.stream import play_evening, sample_letters, send_letters
+    from todoku.kernel.clock import SystemClock
+
+    clock = SystemClock()
+    door = settings.smtp_listen
+    await _send_samples_once(
+        settings.home / "run" / "samples-sent",
+        lambda: send_letters(door.host, door.port, sample_letters(addresses, story.SHOPS, settings.mail_domain, clock)),
+    )
+    if not evening:
+        await asyncio.Event().wait()
+    fresh = FreshMails(story.SHOPS, story.members(clock), seed=secrets.randbits(32))
+    await play_evening(door.host, door.port, fresh=fresh, addresses=addresses, domain=settings.mail_domain, clock=clock)
+
+
+async def _send_samples_once(marker: Path, send: Any) -> None:
+    if marker.exists():
+        return
+    await asyncio.to_thread(send)
+    marker.touch()
