@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,14 +31,13 @@ def test_replies_in_one_packet() -> None:
 def test_packets_may_be_cut_anywhere(cuts: list[int]) -> None:
     reader = ReplyReader()
     borders = [0, *sorted(cuts), len(STREAM)]
-    found = [
-        reply for begin, end in zip(borders, borders[1:], strict=False) for reply in reader.feed(STREAM[begin:end])
-    ]
+    found = [reply for begin, end in itertools.pairwise(borders) for reply in reader.feed(STREAM[begin:end])]
     assert found == REPLIES
 
 
 @pytest.mark.parametrize(
-    "line", [b"hello\r\n", b"199 low\r\n", b"600 high\r\n", b"25 short\r\n", b"250x\r\n", b"250-a\r\n251 b\r\n", b"\r\n"]
+    "line",
+    [b"hello\r\n", b"199 low\r\n", b"600 high\r\n", b"25 short\r\n", b"250x\r\n", b"250-a\r\n251 b\r\n", b"\r\n"],
 )
 def test_what_is_no_reply_ends_the_trust(line: bytes) -> None:
     with pytest.raises(BrokenReply):
