@@ -88,39 +88,49 @@ class Bench:
 
 
 class SampleMails:
-    """Sample notifications made different: each copy has its own reference and its own bytes."""
+    """Sample notifications, copied round after round: in each round every reservation of the samples gets a new
+    reference, the same in all of its mails (booked, changed, cancelled), and every mail has bytes of its own."""
 
     def __init__(self) -> None:
-        from todoku.extraction import read_mail, sample_mails
+        from todoku.extraction import sample_mails
 
-        self._samples: list[tuple[bytes, bytes]] = []
-        now = datetime.now(UTC)
-        for _, _, raw in sample_mails():
-            facts = read_mail(raw, received_at=now).facts
-            reference = facts.reference.encode("ascii") if facts is not None else b""
-            if len(reference) >= 6 and reference in raw:
-                self._samples.append((raw, reference))
+        found = [(raw, reference) for _, _, raw in sample_mails() if (reference := _reference(raw)) is not None]
+        self._samples = [
+            (raw, reference) for raw, reference in found if _reference(_copy(raw, reference, 7)) != reference
+        ]
         if not self._samples:
             sys.exit("no sample mail carries its reference in plain bytes")
+        self._places = {reference: place for place, (_, reference) in enumerate(self._samples)}
         self._number = 0
 
     def take(self, count: int, rcpt_to: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Give that many (recipient, dot-stuffed text); numbers go on from call to call."""
         for _ in range(count):
+            life, sample = divmod(self._number, len(self._samples))
             self._number += 1
-            raw, reference = self._samples[self._number % len(self._samples)]
-            text = b"X-Bench: %d\r\n" % self._number + raw.replace(reference, self._like(reference))
-            text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-            stuffed = text.replace(b"\r\n.", b"\r\n..")
+            raw, reference = self._samples[sample]
+            text = _copy(raw, reference, life * len(self._samples) + self._places[reference] + 1)
+            text = b"X-Bench: %d\n" % self._number + text.replace(b"\r\n", b"\n")
+            stuffed = text.replace(b"\n", b"\r\n").replace(b"\r\n.", b"\r\n..")
             yield rcpt_to, stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
 
-    def _like(self, reference: bytes) -> bytes:
-        """Return another reference of the same form: its digits replaced, from the right, by the mail's number."""
-        digits = [place for place, byte in enumerate(reference) if chr(byte).isdigit()]
-        changed = bytearray(reference)
-        for place, digit in zip(reversed(digits), reversed(b"%0*d" % (len(digits), self._number)), strict=False):
-            changed[place] = digit
-        return bytes(changed)
+
+def _reference(raw: bytes) -> bytes | None:
+    from todoku.extraction import read_mail
+
+    facts = read_mail(raw, received_at=datetime.now(UTC)).facts
+    return facts.reference.encode() if facts is not None else None
+
+
+def _copy(raw: bytes, reference: bytes, number: int) -> bytes:
+    """Return the mail with another reference of the same form; unchanged where it stands only in encoded parts."""
+    digits = [place for place, byte in enumerate(reference) if 48 <= byte < 58]
+    if len(digits) < 6:
+        return raw
+    changed = bytearray(reference)
+    for place, digit in zip(digits, b"%0*d" % (len(digits), number), strict=True):
+        changed[place] = digit
+    return raw.replace(reference, bytes(changed))
 
 
 # ---- setting up
@@ -361,7 +371,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--mails", type=int, default=5_000)
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rate", type=float, default=50.0, help="mails per second of the calm phase")
     parser.add_argument("--database-url", default="", help="a running, empty PostgreSQL instead of an embedded one")
     parser.add_argument("--nats-url", default="", help="a running NATS that nobody else reads from")
