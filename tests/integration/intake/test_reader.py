@@ -23,7 +23,7 @@ from todoku.reservations.types import ReservationState
 from todoku.sources.types import Arrival
 
 if TYPE_CHECKING:
-    from conftest import Office
+    from tests.integration.intake.conftest import Office
 
 Gnavi = Callable[..., bytes]
 
@@ -130,15 +130,16 @@ async def test_nul_bytes_in_names_and_subjects_reach_the_book_without_their_nul(
     assert (await office.balance())["pending"] == 0
 
 
-async def test_an_impossible_value_names_itself_and_its_neighbours_are_applied(office: Office, gnavi: Gnavi) -> None:
-    bad, good = await office.arrive(gnavi("PL" + "1" * 300), gnavi("PL2"))
+@pytest.mark.parametrize("start", ["9999-12-31T23:00:00-09:00", "0001-01-01T00:00:00+09:00"])
+async def test_an_impossible_value_names_itself_and_its_neighbours_are_applied(
+    office: Office, gnavi: Gnavi, start: str
+) -> None:
+    bad, good = await office.arrive(_marked_up(start), gnavi("PL2"))
     await office.reader().drain()
     found = await rows(office, office.mine)
-    assert (found[bad.arrival_id].state, found[bad.arrival_id].reason) == (
-        MailState.UNREADABLE,
-        "impossible:reference",
-    )
+    assert (found[bad.arrival_id].state, found[bad.arrival_id].reason) == (MailState.UNREADABLE, "impossible:start")
     assert found[good.arrival_id].state is MailState.APPLIED
+    assert (await office.balance())["pending"] == 0
 
 
 async def test_mail_for_nobody_and_for_a_project_that_is_not_there_is_kept_apart(office: Office, gnavi: Gnavi) -> None:
@@ -305,6 +306,18 @@ END $$;
 CREATE TRIGGER todoku_test_refuse BEFORE INSERT ON reservations_reservationfact
     FOR EACH ROW EXECUTE FUNCTION todoku_test_refuse();
 """
+
+
+def _marked_up(start: str) -> bytes:
+    return (
+        "From: bistro@example.com\nSubject: Reservation\nDate: Fri, 20 Nov 2026 09:00:00 +0000\nMIME-Version: 1.0\n"
+        'Content-Type: text/html; charset=utf-8\n\n<html><script type="application/ld+json">'
+        '{"@context": "http://schema.org", "@type": "FoodEstablishmentReservation", "reservationNumber": "SE-1",'
+        '"reservationStatus": "http://schema.org/ReservationConfirmed", "partySize": "2",'
+        '"underName": {"@type": "Person", "name": "A. Keller"},'
+        '"reservationFor": {"@type": "FoodEstablishment", "name": "Bistro Ato"},'
+        f'"startTime": "{start}"}}</script></html>'
+    ).encode()
 
 
 def _execute(statement: str) -> None:
