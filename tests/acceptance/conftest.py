@@ -1,0 +1,92 @@
+"""Start the whole program as a user does: as a command, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ENGINE_SETTINGS = ("TODOKU_DATABASE_URL", "TODOKU_NATS_URL", "TODOKU_VAULT_URL", "TODOKU_RELAY_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Todoku:
+    """The command `todoku` with one home."""
+
+    home: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the command: this home, embedded engines."""
+        kept = {name: value for name, value in os.environ.items() if name not in ENGINE_SETTINGS}
+        return {**kept, "TODOKU_HOME": str(self.home)}
+
+    def run(self, *arguments: str, expect: int = 0) -> str:
+        """Run the command to its end and return what it printed; fails on another exit code than expected."""
+        done = subprocess.run(
+            [sys.executable, "-m", "todoku.cli.main", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "todoku.cli.main", *arguments],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def left_behind(self) -> list[str]:
+        """Return the command lines of all processes that still belong to this home."""
+        mark, lines = str(self.home), []
+        for process in psutil.process_iter():
+            try:
+                belongs = mark in " ".join(process.cmdline()) or process.environ().get("TODOKU_HOME") == mark
+            except psutil.Error:
+                continue
+            if belongs and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                lines.append(" ".join(process.cmdline()))
+        return lines
+
+
+@pytest.fixture
+def make_todoku(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Todoku]]:
+    """Make commands with homes of their own; a test fails when one of them leaves a process behind."""
+    made: list[Todoku] = []
+
+    def make() -> Todoku:
+        made.append(Todoku(tmp_path_factory.mktemp("home") / "todoku"))
+        return made[-1]
+
+    yield make
+    assert [line for todoku in made for line in todoku.left_behind()] == []
+
+
+@pytest.fixture
+def todoku(make_todoku: Callable[[], Todoku]) -> Todoku:
+    return make_todoku()
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for the line with which `todoku demo --json` says that it is ready."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            document: dict[str, Any] = json.loads(line)
+            return document
+    raise AssertionError("the demo ended before it was ready")

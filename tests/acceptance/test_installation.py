@@ -1,0 +1,106 @@
+"""The whole program at work: doors open, nothing stays behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import smtplib
+import time
+import urllib.request
+from collections.abc import Callable
+from email.message import EmailMessage
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import Todoku, ready
+
+GONE_WITHIN_SECONDS = 15.0
+
+
+def _page(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own loopback pages
+        status: int = answer.status
+        return status
+
+
+def _send_mail(document: dict[str, Any], rcpt_to: str) -> None:
+    host, _, port = document["smtp"].rpartition(":")
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "somebody@example.com", rcpt_to, "hello"
+    mail.set_content("no booking at all")
+    with smtplib.SMTP(host, int(port), timeout=10) as door:
+        door.send_message(mail, to_addrs=[rcpt_to])
+
+
+def _wait_until_nothing_is_left(todoku: Todoku) -> None:
+    deadline = time.monotonic() + GONE_WITHIN_SECONDS
+    while todoku.left_behind() and time.monotonic() < deadline:
+        continue
+    assert todoku.left_behind() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind(todoku: Todoku, number: signal.Signals) -> None:
+    process = todoku.start("demo", "--json", "--no-evening")
+    document = ready(process)
+    assert _page(document["url"] + "/healthz") == 200
+    assert todoku.left_behind() != []
+
+    process.send_signal(number)
+
+    process.communicate(timeout=30)
+    _wait_until_nothing_is_left(todoku)
+
+
+def test_two_homes_side_by_side_do_not_meet(make_todoku: Callable[[], Todoku]) -> None:
+    pair = [make_todoku(), make_todoku()]
+    processes = [todoku.start("demo", "--json", "--no-evening") for todoku in pair]
+    try:
+        documents = [ready(process) for process in processes]
+        assert documents[0]["url"] != documents[1]["url"]
+        for document in documents:
+            assert _page(document["url"] + "/sign-in") == 200
+            _send_mail(document, f"demo-ginza-tabelog@{document['mail_domain']}")
+    finally:
+        for process in processes:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def test_a_killed_role_comes_back(todoku: Todoku) -> None:
+    process = todoku.start("demo", "--json", "--no-evening")
+    try:
+        document = ready(process)
+        web = next(child for child in psutil.Process(process.pid).children() if child.cmdline()[-2:] == ["run", "web"])
+        web.kill()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                assert _page(document["url"] + "/healthz") == 200
+                break
+            except OSError:
+                continue
+        else:
+            pytest.fail("the pages did not come back")
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_an_import_reaches_the_book_and_a_second_one_is_all_duplicates(todoku: Todoku) -> None:
+    process = todoku.start("demo", "--json", "--no-evening")
+    try:
+        ready(process)
+        from importlib import resources
+
+        folder = resources.files("todoku.extraction") / "sites" / "tabelog" / "samples"
+        report = json.loads(todoku.run("import", str(folder), "--json"))
+        assert report["found"] == report["arrived"] > 10
+        assert report["failed"] == []
+        missing = todoku.run("import", str(todoku.home / "nowhere"), expect=1)
+        assert missing == ""
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
