@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from django.utils.safestring import SafeString
@@ -22,6 +22,15 @@ from todoku.web.safe_html import mark_evidence
 log = structlog.get_logger(__name__)
 
 RAW_SHOWN_BYTES = 200_000
+# Sites state one value in several places; on the page they belong to one field.
+_FIELD_OF = {
+    "guest": "guest.name",
+    "start_date": "start",
+    "start_time": "start",
+    "year_date": "start",
+    "stay": "start",
+    "end": "start",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,13 @@ def open_letter(detail: MailDetail) -> Letter:
             text=as_text(raw),
             missing=_("This mail is broken: %(why)s Below are its bytes as they came.") % {"why": error},
         )
+    evidence = [replace(one, field=_FIELD_OF.get(one.field, one.field)) for one in reading.evidence]
     return Letter(
         detail,
-        subject=mark_evidence(reading.subject, reading.evidence, "subject"),
+        subject=mark_evidence(reading.subject, evidence, "subject"),
         sender=_sender(parsed),
-        text=mark_evidence(reading.text, reading.evidence, "text"),
-        marked=frozenset(one.field for one in reading.evidence if one.source in {"text", "subject"}),
+        text=mark_evidence(reading.text, evidence, "text"),
+        marked=frozenset(one.field for one in evidence if one.source == "text"),
         has_html=parsed.html is not None,
         headers=parsed.headers,
         attachments=tuple((part.filename, part.content_type, len(part.content)) for part in parsed.attachments),

@@ -130,6 +130,26 @@ class Hub:
         """Stop telling this listener."""
         self._listeners.discard(listener)
 
+    def reset(self) -> None:
+        """Disconnect and forget everything; the next use starts afresh, with the ports connected by then."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), loop).result(RUN_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+
+    async def _close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+        if self._bus is not None:
+            await self._bus.close()
+        if self._vault is not None:
+            await self._vault.close()
+        self._keeper = self._bus = self._vault = None
+        self._listeners.clear()
+        self.here = False
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
@@ -140,7 +160,10 @@ class Hub:
     def _live(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         self._keeper = loop.create_task(self._keep_connected())
-        loop.run_forever()
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
 
     async def _keep_connected(self) -> None:
         back_off = BackOff(base_seconds=0.5, cap_seconds=5.0)

@@ -29,12 +29,16 @@ MAILS_LOOKED_AT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One calm sentence. tone: well, look or bad. more: what it rests on, or what to do."""
+    """One calm sentence. tone: well, look or bad. more: what it rests on, or what to do.
+
+    state: the mails to look at, for the link behind the sentence.
+    """
 
     tone: str
     icon: str
     sentence: str
     more: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def look_around(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     }
 
 
-def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: int, *, counted: bool) -> Verdict:
+def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: list[MailState], *, counted: bool) -> Verdict:
     """Say whether all is well; the worst thing decides the sentence."""
     waiting = [row for row in rows if row.run is not None and row.run.state in _NEEDS_PERSON]
     if balance.pending < 0:
@@ -99,8 +103,8 @@ def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: int, *, counted
         sentence = ngettext("%(n)d campaign waits for you.", "%(n)d campaigns wait for you.", len(waiting))
         return Verdict("bad", "warn", sentence % {"n": len(waiting)}, "、".join(row.name for row in waiting))
     if eyes:
-        sentence = ngettext("%(n)d mail of today needs your eyes.", "%(n)d mails of today need your eyes.", eyes)
-        return Verdict("look", "warn", sentence % {"n": eyes}, _("Everything else is entered. Nothing is lost."))
+        sentence = ngettext("%(n)d mail of today needs your eyes.", "%(n)d mails of today need your eyes.", len(eyes))
+        return Verdict("look", "warn", sentence % {"n": len(eyes)}, _("Nothing is lost."), eyes[0].value)
     if not counted:
         return Verdict(
             "look",
@@ -132,7 +136,7 @@ def _today(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     return {
         "count": len(mails),
         "sites": sorted(sites, key=lambda one: -one["count"]),
-        "eyes": sum(1 for row in mails if row.state in NEEDS_EYES),
+        "eyes": [row.state for row in mails if row.state in NEEDS_EYES],
     }
 
 

@@ -23,6 +23,7 @@ _NAMES = {
     "guest_kana": "guest.kana",
     "guest_phone": "guest.phone",
     "guest_email": "guest.email",
+    "shop_name": "shop",
     "course": "course",
     "seat": "seat",
     "requests": "requests",
@@ -138,5 +139,7 @@ def _said(attribute: str, facts: Facts) -> str:
         return phone(facts.guest.phone)
     if attribute == "amount_minor":
         return money(facts.amount.minor, facts.amount.currency) if facts.amount else ""
+    if attribute == "shop_name":
+        return facts.shop or ""
     owner: Any = facts.guest if attribute.startswith("guest_") else facts
     return getattr(owner, attribute.removeprefix("guest_")) or ""

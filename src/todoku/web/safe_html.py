@@ -141,6 +141,12 @@ def clean_mail_html(html: str, *, pictures: bool = False) -> str:
 
     pictures: keep https pictures, for an author's own campaign; a stranger's mail loads nothing.
     """
+    sources = ("data:image/", "https://") if pictures else ("data:image/",)
+
+    def keep(tag: str, name: str, value: str) -> str | None:
+        # relative addresses have no scheme to judge: //tracker.example/x.gif would be loaded
+        return None if name == "src" and not value.strip().lower().startswith(sources) else value
+
     return nh3.clean(
         html,
         tags=set(_TAGS),
@@ -148,6 +154,7 @@ def clean_mail_html(html: str, *, pictures: bool = False) -> str:
         attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
         filter_style_properties=set(_STYLES),
         url_schemes={"data", "https"} if pictures else {"data"},
+        attribute_filter=keep,
         strip_comments=True,
         link_rel=None,
     )
@@ -161,7 +168,7 @@ def framed_page(title: str, cleaned: str, language: str) -> str:
 def mark_evidence(text: str, evidence: Iterable[Evidence], source: str) -> SafeString:
     """Return the text escaped, with the places of `source` from which values came marked and named by their field.
 
-    The first mark of a field has the id `e-<field>`; overlapping places keep the one that begins first.
+    In "text" the first mark of a field has the id `e-<field>`; of overlapping places the one that begins first stays.
     """
     places = sorted(
         (one for one in evidence if one.source == source and 0 <= one.start < one.end <= len(text)),
@@ -175,7 +182,7 @@ def mark_evidence(text: str, evidence: Iterable[Evidence], source: str) -> SafeS
             continue
         parts.append(escape(text[at : place.start]))
         inside = text[place.start : place.end]
-        name = format_html(' id="e-{}"', place.field) if place.field not in seen else ""
+        name = format_html(' id="e-{}"', place.field) if source == "text" and place.field not in seen else ""
         parts.append(format_html('<mark{} data-f="{}">{}</mark>', name, place.field, inside))
         seen.add(place.field)
         at = place.end

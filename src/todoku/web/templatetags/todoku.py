@@ -105,7 +105,7 @@ def moment(value: datetime | None) -> SafeString | str:
     if value is None:
         return ""
     local = timezone.localtime(value)
-    return format_html('<time datetime="{}">{} {:%H:%M:%S}</time>', value.isoformat(), day(local), local)
+    return format_html('<time datetime="{}">{} {}</time>', value.isoformat(), day(local), f"{local:%H:%M:%S}")
 
 
 @register.filter
