@@ -1,0 +1,222 @@
+"""The journal carried into a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from delivery_world import CLOCK, journal, make_order, person, quick_options, seal_and_post, sending, settled, until
+from django.db import connection, connections
+
+from todoku.bus.connection import Bus
+from todoku.bus.streams import journal_subject
+from todoku.delivery.engine.codec import encode_journal
+from todoku.delivery.engine.journal import JournalMessage, pack_settled
+from todoku.delivery.engine.runs import put_order
+from todoku.delivery.engine.sealing import Sealer
+from todoku.delivery.ledger import queries
+from todoku.delivery.ledger.projector import Projector
+from todoku.delivery.ledger.store import month_of
+from todoku.delivery.transports.conformance import ScriptedRelay
+from todoku.delivery.transports.smtp import SmtpTransport
+from todoku.delivery.types import Outcome, RecipientState, RunBalance, SealChunk
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[ScriptedRelay]:
+    scripted = ScriptedRelay()
+    scripted.url = await scripted.start()  # type: ignore[attr-defined]
+    yield scripted
+    await scripted.stop()
+
+
+async def balance(run_id: str, planned: int, project_id: str = "shop") -> RunBalance:
+    return await sync_to_async(queries.balance)(project_id, UUID(run_id), planned)
+
+
+def projector_of(bus: Bus, run_id: str) -> Projector:
+    return Projector(bus, CLOCK, durable=f"ledger-{run_id}", filter_subject=f"journal.{run_id}.>")
+
+
+def count_rows(table: str, run_id: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table} WHERE run_id = %s", [run_id])  # noqa: S608
+        return int(cursor.fetchone()[0])
+
+
+def outcome(index: int, state: RecipientState = RecipientState.SENT, **changes: str) -> Outcome:
+    values = {"guest_id": str(uuid4()), "address": f"g{index}@example.com", "answer": "250 ok", "message_id": "<m@x>"}
+    values |= changes
+    return Outcome(
+        index,
+        values["guest_id"],
+        values["address"],
+        state,
+        values["answer"],
+        datetime(2026, 11, 21, 3, 0, index % 60, tzinfo=UTC),
+        values["message_id"],
+    )
+
+
+async def write_line(bus: Bus, run_id: str, batch: str, told: tuple[Outcome, ...]) -> None:
+    settled_now = pack_settled([one.index for one in told])
+    line = JournalMessage("shop", run_id, 1, batch, "test", 0, told, (), settled_now, None)
+    await bus.publish(journal_subject(run_id, 1, batch), encode_journal(line))
+
+
+async def test_a_run_of_three_thousand_closes_its_balance(bus: Bus, relay: ScriptedRelay, answers_folder: Path) -> None:
+    audience = [person(f"accept.{number}@relay.example") for number in range(2_980)]
+    audience += [person(f"refuse-rcpt.{number}@relay.example") for number in range(20)]
+    order = await Sealer(bus, CLOCK).seal(make_order(), [SealChunk(audience)])
+    await put_order(bus, order)
+    projector, stop = projector_of(bus, order.run_id), asyncio.Event()
+    told: list[bytes] = []
+    live = await bus.subscribe_live("event.shop.run", lambda _, payload: told.append(payload))
+    task = asyncio.create_task(projector.run(stop))
+    async with sending(bus, SmtpTransport(relay.url), answers_folder):  # type: ignore[attr-defined]
+        await settled(bus, order)
+        await until(lambda: projector.counts.recipients == 3_000)
+    found = await balance(order.run_id, 3_000)
+    stop.set()
+    await asyncio.wait_for(task, timeout=20)
+    await live.stop()
+    assert found == RunBalance(planned=3_000, sent=2_980, refused=20)
+    assert len(relay.taken) == len(set(relay.taken)) == 2_980
+    assert await sync_to_async(count_rows)("delivery", order.run_id) == 3_000
+    assert told, "live pages were not told"
+
+
+async def test_statements_stay_within_the_budget(bus: Bus) -> None:
+    run_id = make_order().run_id
+    for batch in range(40):
+        await write_line(bus, run_id, str(batch), tuple(outcome(index) for index in range(100)))
+    projector = projector_of(bus, run_id)
+    assert await projector.drain() == 40
+    assert projector.counts.recipients == 4_000
+    assert projector.counts.statements / 4 <= 2, "more than 2 statements per 1,000 recipients"
+    assert (await balance(run_id, 4_000)).sent == 4_000
+
+
+async def test_applying_twice_is_harmless(bus: Bus) -> None:
+    run_id = make_order().run_id
+    for batch in range(3):
+        await write_line(bus, run_id, str(batch), tuple(outcome(index) for index in range(10)))
+    await projector_of(bus, run_id).drain()
+    await bus.delete_consumer("JOURNAL", f"ledger-{run_id}")
+    await write_line(bus, run_id, "3", (outcome(0, RecipientState.UNKNOWN),))
+    again = projector_of(bus, run_id)
+    assert await again.drain() == 4
+    assert again.counts.lines_seen_before == 3
+    assert await balance(run_id, 40) == RunBalance(planned=40, sent=30, unknown=1)
+    assert await sync_to_async(count_rows)("delivery", run_id) == 31
+
+
+async def test_two_projectors_apply_each_line_once(bus: Bus) -> None:
+    run_id = make_order().run_id
+    for batch in range(60):
+        await write_line(bus, run_id, str(batch), tuple(outcome(index) for index in range(20)))
+    one = Projector(bus, CLOCK, durable=f"one-{run_id}", filter_subject=f"journal.{run_id}.>")
+    other = Projector(bus, CLOCK, durable=f"other-{run_id}", filter_subject=f"journal.{run_id}.>")
+    await asyncio.gather(one.drain(), other.drain())
+    assert await balance(run_id, 1_200) == RunBalance(planned=1_200, sent=1_200)
+    assert await sync_to_async(count_rows)("delivery", run_id) == 1_200
+
+
+async def test_a_database_that_is_away_makes_the_ledger_late_only(
+    bus: Bus, relay: ScriptedRelay, answers_folder: Path
+) -> None:
+    order = await seal_and_post(bus, [f"accept.{number}@relay.example" for number in range(400)])
+    projector, stop = projector_of(bus, order.run_id), asyncio.Event()
+    settings = connections["default"].settings_dict
+    host, port = settings["HOST"], settings["PORT"]
+    settings["HOST"], settings["PORT"] = "127.0.0.1", "1"  # nobody listens there
+    task = asyncio.create_task(projector.run(stop))
+    try:
+        async with sending(bus, SmtpTransport(relay.url), answers_folder, quick_options()):  # type: ignore[attr-defined]
+            assert await settled(bus, order) == {"sent": 400}  # nothing waits for the database
+        assert projector.counts.transactions == 0
+    finally:
+        settings["HOST"], settings["PORT"] = host, port
+    await until(lambda: projector.counts.recipients == 400)
+    stop.set()
+    await asyncio.wait_for(task, timeout=20)
+    assert await balance(order.run_id, 400) == RunBalance(planned=400, sent=400)
+
+
+async def test_odd_words_and_ids_do_not_stop_the_ledger(bus: Bus) -> None:
+    run_id = make_order().run_id
+    odd = outcome(0, RecipientState.REFUSED, answer="550 \0 tab\t \\N newline\n 山", guest_id="not a uuid")
+    await write_line(bus, run_id, "0", (odd, outcome(1)))
+    await write_line(bus, "no-uuid-" + run_id, "0", (outcome(0),))
+    await projector_of(bus, run_id).drain()
+    [row] = await sync_to_async(queries.names)("shop", UUID(run_id), RecipientState.REFUSED)
+    assert row.answer == "550  tab\t \\N newline\n 山"
+    assert row.guest_id is None
+
+
+async def test_a_line_that_nobody_can_read_holds_up_no_other(bus: Bus) -> None:
+    run_id = make_order().run_id
+    await bus.publish(journal_subject(run_id, 1, "0"), b"rubbish")
+    await write_line(bus, run_id, "1", (outcome(0),))
+    projector, stop = projector_of(bus, run_id), asyncio.Event()
+    task = asyncio.create_task(projector.run(stop))
+    await until(lambda: projector.counts.recipients == 1)
+    stop.set()
+    await asyncio.wait_for(task, timeout=20)
+
+
+async def test_names_come_in_pages_and_stay_within_the_project(bus: Bus) -> None:
+    run_id = make_order().run_id
+    await write_line(bus, run_id, "0", tuple(outcome(index) for index in range(25)))
+    await write_line(bus, run_id, "1", (outcome(0, RecipientState.UNKNOWN), *[outcome(index) for index in (1, 2)]))
+    await projector_of(bus, run_id).drain()
+    names = sync_to_async(queries.names)
+    seen, after = [], None
+    while page := await names("shop", UUID(run_id), RecipientState.SENT, limit=10, after=after):
+        seen += [row.address for row in page]
+        after = page[-1].cursor
+    assert seen == [f"g{index}@example.com" for index in (*range(25), 1, 2)]
+    assert await names("another-shop", UUID(run_id), RecipientState.SENT) == []
+    assert len(await names("shop", UUID(run_id), RecipientState.SENT, limit=5, after="rubbish")) == 5
+    assert await balance(run_id, 28, "another-shop") == RunBalance(planned=28)
+
+
+async def test_what_was_sent_to_a_guest(bus: Bus) -> None:
+    guest, run_ids = uuid4(), [make_order().run_id for _ in range(2)]
+    for number, run_id in enumerate(run_ids):
+        await write_line(bus, run_id, "0", (outcome(number, guest_id=str(guest)), outcome(9)))
+        await projector_of(bus, run_id).drain()
+    rows = await sync_to_async(queries.sent_to_guest)("shop", guest, 10)
+    assert [row.run_id for row in rows] == [UUID(run_id) for run_id in reversed(run_ids)]
+    assert await sync_to_async(queries.sent_to_guest)("another-shop", guest, 10) == []
+
+
+async def test_rows_are_kept_in_the_month_of_their_run(bus: Bus) -> None:
+    run_id = make_order().run_id
+    month = month_of(UUID(run_id))
+    assert month is not None
+    await write_line(bus, run_id, "0", (outcome(0),))
+    await write_line(bus, old := str(uuid4()), "0", (outcome(0),))
+    await projector_of(bus, run_id).drain()
+    await projector_of(bus, old).drain()
+    assert await sync_to_async(count_rows)(f"delivery_{month:%Y_%m}", run_id) == 1
+    assert await sync_to_async(count_rows)("delivery_other", old) == 1
+
+
+async def test_the_span_of_a_run_leaves_suppressions_aside(bus: Bus) -> None:
+    run_id = make_order().run_id
+    await write_line(bus, run_id, "ns-0", (outcome(1, RecipientState.SUPPRESSED),))
+    await projector_of(bus, run_id).drain()
+    assert await sync_to_async(queries.span)("shop", UUID(run_id)) is None
+    await write_line(bus, run_id, "0", (outcome(5), outcome(8)))
+    await projector_of(bus, run_id).drain()
+    first, last = await sync_to_async(queries.span)("shop", UUID(run_id))  # type: ignore[misc]
+    assert (first.second, last.second) == (5, 8)
+    assert len(await journal(bus, run_id)) == 2
