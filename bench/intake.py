@@ -28,7 +28,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -36,10 +35,14 @@ from uuid import UUID, uuid4
 import msgspec
 import uvloop
 
-from smtp_load import send_all
-
 if TYPE_CHECKING:
+    from bench.smtp_load import send_all
+    from bench.varied_mails import VariedMails
+
     from todoku.bus.connection import Bus
+else:
+    from smtp_load import send_all
+    from varied_mails import VariedMails
 
 START_WITHIN_SECONDS = 60.0
 FINISH_WITHIN_SECONDS = 600.0
@@ -85,52 +88,6 @@ class Bench:
         now = time.monotonic()
         for arrival_id in msgspec.msgpack.decode(payload).get("arrival_ids", ()):
             self.visible.setdefault(UUID(arrival_id), now)
-
-
-class SampleMails:
-    """Sample notifications, copied round after round: in each round every reservation of the samples gets a new
-    reference, the same in all of its mails (booked, changed, cancelled), and every mail has bytes of its own."""
-
-    def __init__(self) -> None:
-        from todoku.extraction import sample_mails
-
-        found = [(raw, reference) for _, _, raw in sample_mails() if (reference := _reference(raw)) is not None]
-        self._samples = [
-            (raw, reference) for raw, reference in found if _reference(_copy(raw, reference, 7)) != reference
-        ]
-        if not self._samples:
-            sys.exit("no sample mail carries its reference in plain bytes")
-        self._places = {reference: place for place, (_, reference) in enumerate(self._samples)}
-        self._number = 0
-
-    def take(self, count: int, rcpt_to: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Give that many (recipient, dot-stuffed text); numbers go on from call to call."""
-        for _ in range(count):
-            life, sample = divmod(self._number, len(self._samples))
-            self._number += 1
-            raw, reference = self._samples[sample]
-            text = _copy(raw, reference, life * len(self._samples) + self._places[reference] + 1)
-            text = b"X-Bench: %d\n" % self._number + text.replace(b"\r\n", b"\n")
-            stuffed = text.replace(b"\n", b"\r\n").replace(b"\r\n.", b"\r\n..")
-            yield rcpt_to, stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
-
-
-def _reference(raw: bytes) -> bytes | None:
-    from todoku.extraction import read_mail
-
-    facts = read_mail(raw, received_at=datetime.now(UTC)).facts
-    return facts.reference.encode() if facts is not None else None
-
-
-def _copy(raw: bytes, reference: bytes, number: int) -> bytes:
-    """Return the mail with another reference of the same form; unchanged where it stands only in encoded parts."""
-    digits = [place for place, byte in enumerate(reference) if 48 <= byte < 58]
-    if len(digits) < 6:
-        return raw
-    changed = bytearray(reference)
-    for place, digit in zip(digits, b"%0*d" % (len(digits), number), strict=True):
-        changed[place] = digit
-    return raw.replace(reference, bytes(changed))
 
 
 # ---- setting up
@@ -247,7 +204,7 @@ async def until_in_book(bench: Bench, count: int) -> float:
     return time.monotonic()
 
 
-async def flood(bench: Bench, samples: SampleMails, options: Options, warm: int) -> dict[str, float]:
+async def flood(bench: Bench, samples: VariedMails, options: Options, warm: int) -> dict[str, float]:
     """Flood, counting the warm-up mails as being in the book already."""
     mails = list(samples.take(options.mails, bench.address))
     began = time.monotonic()
@@ -261,7 +218,7 @@ async def flood(bench: Bench, samples: SampleMails, options: Options, warm: int)
     }
 
 
-async def calm(bench: Bench, samples: SampleMails, options: Options) -> dict[str, float]:
+async def calm(bench: Bench, samples: VariedMails, options: Options) -> dict[str, float]:
     """Send at a steady rate and measure how soon each mail is visible."""
     before = set(bench.answered)
     mails = samples.take(int(options.rate * CALM_SECONDS), bench.address)
@@ -286,7 +243,7 @@ async def calm(bench: Bench, samples: SampleMails, options: Options) -> dict[str
     }
 
 
-async def reference(samples: SampleMails, options: Options, home: Path) -> dict[str, Any]:
+async def reference(samples: VariedMails, options: Options, home: Path) -> dict[str, Any]:
     """Send the same kind of mails into smtp-sink, which writes each to a file without fsync."""
     binary = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin:/usr/lib/postfix/sbin")
     if binary is None:
@@ -341,7 +298,7 @@ async def prepared(nats_url: str, port: int, project: tuple[str, str]) -> AsyncI
 async def measure(options: Options, home: Path, nats_url: str, port: int, project: tuple[str, str]) -> dict[str, Any]:
     """Run both phases and the reference; return the report."""
     async with prepared(nats_url, port, project) as bench:
-        samples = SampleMails()
+        samples = VariedMails()
         await send_all(port, samples.take(20, bench.address), 2, bench.on_answer)  # wakes the roles up
         await until_in_book(bench, 20)
         warm = len(bench.answered)

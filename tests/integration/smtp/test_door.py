@@ -25,7 +25,7 @@ from todoku.sources.types import Route
 from todoku.vault import open_vault
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.smtp.conftest import House
 
 DOMAIN = "in.todoku.example"
 MAIL_TEXT = b"From: <yoyaku@site.example>\r\nSubject: =?ISO-2022-JP?B?GyRCTT1McxsoQg==?=\r\n\r\n\x1b$BM=Ls\x1b(B\r\n"
@@ -39,6 +39,11 @@ async def smtp(port: int, act: Callable[[smtplib.SMTP], object]) -> object:
             return act(client)
 
     return await asyncio.to_thread(run)
+
+
+async def send(port: int, rcpt_to: str) -> None:
+    """Send one mail to one recipient."""
+    await smtp(port, lambda client: client.sendmail("a@b.example", [rcpt_to], MAIL_TEXT))
 
 
 async def talk(port: int, *pieces: bytes) -> bytes:
@@ -78,7 +83,7 @@ async def test_address_is_known_in_any_case_and_with_an_extension(house: House) 
     local_part = house.address.partition("@")[0]
     spelled = [f"{local_part.upper()}@{DOMAIN.upper()}", f"{local_part}+shinjuku@{DOMAIN}"]
     for rcpt_to in spelled:
-        await smtp(house.port, lambda client, to=rcpt_to: client.sendmail("a@b.example", [to], MAIL_TEXT))
+        await send(house.port, rcpt_to)
     assert [arrival.rcpt_to for arrival in await house.arrivals()] == spelled
 
 

@@ -15,7 +15,7 @@ from todoku.sources.errors import NotKept
 from todoku.sources.files import import_path
 
 if TYPE_CHECKING:
-    from conftest import Intake
+    from tests.integration.sources.conftest import Intake
 
 SEPARATOR = b"From s@site.example Thu Jan  1 00:00:00 2026\n"
 

@@ -16,7 +16,7 @@ from todoku.sources.routes import RouteBook
 from todoku.sources.types import Route
 
 if TYPE_CHECKING:
-    from conftest import Intake
+    from tests.integration.sources.conftest import Intake
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
