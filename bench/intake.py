@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -334,6 +335,9 @@ def main() -> int:
     parser.add_argument("--nats-url", default="", help="a running NATS that nobody else reads from")
     given = parser.parse_args()
     options = Options(given.mails, given.connections, given.rate, given.database_url, given.nats_url)
+    from todoku.config.logging import set_up_logging
+
+    set_up_logging(level=logging.ERROR)
     home = Path(tempfile.mkdtemp(prefix="todoku-bench-"))
     home.chmod(0o755)  # the embedded PostgreSQL runs as another user when this runs as root
     try:
@@ -346,9 +350,6 @@ def main() -> int:
                 "TODOKU_SMTP_LISTEN": f"127.0.0.1:{port}",
                 "TODOKU_MAIL_DOMAIN": "in.todoku.example",
             }
-            from todoku.config.logging import set_up_logging
-
-            set_up_logging(level=40)
             project = prepare_project()
             with roles(home, ("intake", "read")):
                 report = uvloop.run(measure(options, home, nats_url, port, project))
