@@ -33,14 +33,6 @@ BY = "marketer@example.com"
 SOON = timedelta(minutes=20)
 
 
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = await Bus.connect(nats_url, name="test-planner")
-    await connected.declare()
-    yield connected
-    await connected.close()
-
-
 @dataclass
 class Stage:
     """One campaign, scheduled for `due`, a planner that looks when told to, and the bus to see what came of it."""
@@ -357,11 +349,8 @@ async def test_a_sealed_run_that_nobody_sends_is_late_then_held_and_resumed_as_s
     await stage.act(services.resume)
     await stage.planner.step()
     assert (await stage.run()).state is RunState.SEALED
-    assert (await stage.order()) == replace(order, state="sealed", latest_finish_at_utc=(await _finish_at(stage)))
-
-
-async def _finish_at(stage: Stage) -> object:
-    return stage.clock.now_utc() + services.LATEST_FINISH
+    finish = stage.clock.now_utc() + services.LATEST_FINISH
+    assert await stage.order() == replace(order, state="sealed", latest_finish_at_utc=finish)
 
 
 async def test_two_planners_at_once_seal_once(stage: Stage) -> None:
