@@ -11,7 +11,9 @@ import pytest
 from todoku.bus.connection import Bus
 from todoku.engines.nats import EmbeddedNats
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "integration" / "delivery"))  # delivery_world, which both kinds share
+sys.path.insert(
+    0, str(Path(__file__).parents[2] / "integration" / "delivery")
+)  # delivery_world
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from todoku.bus.connection import Bus
 from todoku.engines.nats import EmbeddedNats
 
-sys.path.insert(0, str(Path(__file__).parent))  # delivery_world, which both kinds share
+sys.path.insert(0, str(Path(__file__).parent))  # delivery_world
 
 
 @pytest.fixture(scope="session")
