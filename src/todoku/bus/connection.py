@@ -19,7 +19,7 @@ from todoku.bus.declaration import declare_all
 from todoku.bus.errors import BusError, BusUnavailable, MessageTooLarge, PublishUnknown, SequenceConflict
 from todoku.bus.link import Link, Listener, NoAnswer
 from todoku.bus.streams import event_subject
-from todoku.bus.types import ServerFacts, StoredMessage
+from todoku.bus.types import StoredMessage
 
 log = structlog.get_logger(__name__)
 
@@ -257,12 +257,6 @@ class Bus:
 
         return await self.link.listen(subject, deliver)
 
-    async def server_facts(self) -> ServerFacts:
-        """Return the server's version, limit and clock; needs one declared stream. Raises BusUnavailable."""
-        answer = await self.link.api("STREAM.INFO.EVENTS", None, wire.StreamAnswer)
-        _require(answer.error, "EVENTS")
-        return ServerFacts(self.link.server_version, self.link.max_payload_bytes, wire.rfc3339(answer.ts))
-
     async def _sequence(self, subject: str, headers: Mapping[str, str], future: asyncio.Future[Msg]) -> int:
         """Turn the answer to a publish into its sequence or the right error."""
         try:
@@ -281,10 +275,10 @@ class Bus:
         if answer.error is None:
             return answer.seq
         if answer.error.err_code in wire.ERRORS_WRONG_LAST_SEQUENCE:
-            return await self._own_or_conflict(subject, headers, answer.error)
+            return await self._own_or_conflict(subject, headers, answer)
         raise _publish_error(subject, answer.error)
 
-    async def _own_or_conflict(self, subject: str, headers: Mapping[str, str], error: wire.ApiError) -> int:
+    async def _own_or_conflict(self, subject: str, headers: Mapping[str, str], answer: wire.PublishAnswer) -> int:
         """Return the sequence when the subject's last message is this very one.
 
         NATS compares the expected sequence before it looks for duplicates (seen with 2.15.1), so a retry of a publish
@@ -293,8 +287,7 @@ class Bus:
         message_id = headers.get(wire.MESSAGE_ID)
         if message_id is not None:
             try:
-                name = await self._stream_of(subject)
-                last = await self.last_message(name, subject)
+                last = await self.last_message(answer.stream, subject)
             except BusUnavailable as unavailable:
                 raise PublishUnknown(
                     f"{subject} holds another message than expected, and it can't be looked at now",
@@ -304,17 +297,10 @@ class Bus:
             if last is not None and last.message_id == message_id:
                 return last.sequence
         raise SequenceConflict(
-            f"{subject} is not where it was expected: {error.description}",
+            f"{subject} is not where it was expected: {answer.error.description if answer.error else ''}",
             kept="what the other writer stored",
             todo="stop writing to it, or read it and decide anew",
         )
-
-    async def _stream_of(self, subject: str) -> str:
-        message = await self.link.request(f"{wire.API}STREAM.NAMES", msgspec.json.encode({"subject": subject}), 5.0)
-        names = msgspec.json.decode(message.data).get("streams") or []
-        if not names:
-            raise _stream_missing(subject)
-        return str(names[0])
 
     async def _read_batch(
         self, stream: str, subject_filter: str, start: int

@@ -79,8 +79,6 @@ class Link:
         self._counter = 0
         self._revival: asyncio.Task[None] | None = None
         self.generation = 0  # grows with every loss of the connection
-        self.max_payload_bytes = 0
-        self.server_version = ""
 
     async def open(self, wait_seconds: float) -> None:
         """Connect within the time, or raise BusUnavailable."""
@@ -241,13 +239,7 @@ class Link:
             ) from error
         for listener in self._listeners:
             await listener.attach(client)
-        self._note_server()
         self._up.set()
-
-    def _note_server(self) -> None:
-        self.max_payload_bytes = self._client.max_payload
-        version = self._client.connected_server_version
-        self.server_version = f"{version.major}.{version.minor}.{version.patch}"
 
     async def _on_answer(self, message: Msg) -> None:
         token = message.subject[len(self._inbox) :]
@@ -286,7 +278,6 @@ class Link:
             log.warning("bus.disconnected", connection=self._name)
 
     async def _on_reconnected(self) -> None:
-        self._note_server()
         self._up.set()
         log.info("bus.reconnected", connection=self._name)
 

@@ -23,12 +23,3 @@ class Entry:
 
     value: bytes
     revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What the connected server says of itself; now_utc is its own clock."""
-
-    version: str
-    max_payload_bytes: int
-    now_utc: datetime
