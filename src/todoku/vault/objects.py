@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -24,9 +25,18 @@ class ObjectVault:
         self._name = name
 
     @classmethod
-    def from_url(cls, url: str) -> ObjectVault:
-        """Open s3://bucket/prefix; region, keys and endpoint come from the AWS_* environment. No request is made."""
-        return cls(S3Store.from_url(url), url)
+    def from_url(cls, url: str, *, retries: int = 4, timeout_seconds: float = 20.0) -> ObjectVault:
+        """Open s3://bucket/prefix; region, keys and endpoint come from the AWS_* environment. No request is made.
+
+        retries: of one request, by the client, within timeout_seconds in all.
+        """
+        limit = timedelta(seconds=timeout_seconds)
+        store = S3Store.from_url(
+            url,
+            client_options={"connect_timeout": timedelta(seconds=5), "timeout": limit},
+            retry_config={"max_retries": retries, "retry_timeout": limit},
+        )
+        return cls(store, url)
 
     async def put(self, project_id: str, content: bytes) -> Stored:
         """Keep the bytes; see `Vault.put`. Durable as the store promises for an acknowledged PUT."""
