@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from todoku.kernel.folding import fold_for_matching
-from todoku.mail.jis import as_cp932, decode_eucjp, decode_iso2022jp
+from todoku.mail.jis import decode_cp932, decode_eucjp, decode_iso2022jp
 from todoku.mail.jis_encoding import encode_iso2022jp, encode_subject_iso2022jp
 
 __all__ = ["Decoded", "decode_bytes", "encode_iso2022jp", "encode_subject_iso2022jp", "fold_for_matching"]
@@ -175,10 +175,8 @@ def _strictly(data: bytes, charset: str) -> str | None:
     if charset == "euc-jp":
         text, lost = decode_eucjp(data)
         return None if lost else text
-    try:
-        return data.decode(charset)
-    except UnicodeDecodeError:
-        return None
+    text, lost = decode_cp932(data)
+    return None if lost else text
 
 
 def _decode_by_looks(data: bytes, charset: str) -> Decoded:
@@ -227,7 +225,8 @@ def _least_loss(data: bytes, charset: str) -> Decoded:
     if _looks_like_latin(data) and charset in ("", "us-ascii", "cp1252", "utf-8"):
         return Decoded(*_with_replacements(data, "cp1252"), "cp1252")
     candidates: list[Decoded] = []
-    for name in dict.fromkeys((charset, "utf-8", "cp932", "euc-jp", "iso-2022-jp")):
+    likely = ("iso-2022-jp",) if b"\x1b" in data else ()
+    for name in dict.fromkeys((*likely, charset, "utf-8", "cp932", "euc-jp")):
         if name in ("", "us-ascii"):
             continue
         text, lost = _with_replacements(data, name)
@@ -240,5 +239,7 @@ def _with_replacements(data: bytes, charset: str) -> tuple[str, int]:
         return decode_iso2022jp(data)
     if charset == "euc-jp":
         return decode_eucjp(data)
+    if charset == "cp932":
+        return decode_cp932(data)
     text = _SURROGATE.sub("\ufffd", data.decode(charset, "replace"))
-    return as_cp932(text) if charset == "euc_jp" else text, text.count("\ufffd")
+    return text, text.count("\ufffd")

@@ -25,7 +25,8 @@ def parse_date_header(value: str) -> tuple[datetime | None, str | None]:
     Read: the usual form, missing weekday or seconds, years of two or three digits (RFC 5322 section 4.3), the zone
     names of that section and JST. A moment without a zone is not guessed: it decides which notice is the newer one.
     """
-    found = _DATE.match(_COMMENT.sub(" ", value[:200]).replace("\n", " "))
+    written = value[:200].replace("\n", " ")
+    found = _DATE.match(_COMMENT.sub(" ", written) if "(" in written else written)
     if found is None:
         return None, "date_unreadable"
     day, month_name, year_digits, hour, minute, second, offset, zone_name, colon_offset = found.groups()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from todoku.kernel.folding import strip_invisible
@@ -18,6 +19,7 @@ from todoku.mail.types import Mailbox
 # Every pattern here is linear on any input: no class overlaps what follows it, and unclosed quotes run to the end.
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,64})\?([bBqQ])\?([^?]*(?:\?(?!=)[^?]*){0,4})\?=")
 _FOLD = re.compile(r"\r?\n[ \t]*")
+_MOST_CACHED_CHARACTERS = 400
 _NOT_IN_A_LINE = str.maketrans({"\r": " ", "\n": " ", "\x00": None})
 
 
@@ -28,6 +30,18 @@ def decode_header_value(raw: bytes | str) -> tuple[str, int]:
     raw ISO-2022-JP, Shift_JIS, EUC-JP and UTF-8. CR, LF and NUL never come out, whatever an encoded word holds.
     """
     value = raw.decode("latin-1") if isinstance(raw, bytes) else raw
+    if len(value) <= _MOST_CACHED_CHARACTERS:
+        return _decode_short_value(value)
+    return _decode_value(value)
+
+
+@lru_cache(maxsize=1024)
+def _decode_short_value(value: str) -> tuple[str, int]:
+    """Decode a short value; senders repeat theirs, and one mail needs its From and Subject more than once."""
+    return _decode_value(value)
+
+
+def _decode_value(value: str) -> tuple[str, int]:
     if "\n" in value:
         value = _unfold(value)
     lost = 0
@@ -91,6 +105,21 @@ def _decode_encoded_words(value: str) -> tuple[str, int]:
 
 def _decode_run(words: list[tuple[str, str]], charset: str) -> tuple[str, int]:
     """Join the bytes of encoded words of one charset, then decode them once."""
+    try:
+        whole = [
+            binascii.a2b_base64(content, strict_mode=True)
+            if encoding == "b"
+            else binascii.a2b_qp(content.encode("ascii"), header=True)
+            for encoding, content in words
+        ]
+    except ValueError:
+        return _decode_broken_run(words, charset)
+    decoded = decode_bytes(b"".join(whole), charset)
+    return decoded.text, decoded.lossy_characters
+
+
+def _decode_broken_run(words: list[tuple[str, str]], charset: str) -> tuple[str, int]:
+    """Join encoded words whose base64 is cut between two of them, unpadded or mixed with other characters."""
     data = bytearray()
     waiting = ""
     for index, (encoding, content) in enumerate(words):
@@ -131,7 +160,8 @@ def parse_mailboxes(raw: str) -> tuple[tuple[Mailbox, ...], int]:
     value, lost = _decode_raw(value)
     mailboxes = []
     for piece in _split_mailboxes(value):
-        mailbox, missing = _parse_mailbox(piece.strip())
+        parse = _parse_short_mailbox if len(piece) <= _MOST_CACHED_CHARACTERS else _parse_mailbox
+        mailbox, missing = parse(piece.strip())
         lost += missing
         if mailbox.name or mailbox.address:
             mailboxes.append(mailbox)
@@ -163,6 +193,9 @@ def _parse_mailbox(piece: str) -> tuple[Mailbox, int]:
     if _BARE.match(piece):
         return Mailbox("", piece), 0
     return _parse_odd_mailbox(piece)
+
+
+_parse_short_mailbox = lru_cache(maxsize=1024)(_parse_mailbox)
 
 
 def _parse_odd_mailbox(piece: str) -> tuple[Mailbox, int]:

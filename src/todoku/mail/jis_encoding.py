@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import binascii
+from functools import cache
 
-from todoku.mail.jis import as_cp932, decode_iso2022jp
+from todoku.mail.jis import as_cp932, jis_character
 
 _ASCII, _TWO_BYTE, _KANA, _ROMAN = b"\x1b(B", b"\x1b$B", b"\x1b(I", b"\x1b(J"
 _ROMAN_CODES = {"¥": b"\\", "‾": b"~"}
 
 
+@cache
 def _two_byte_codes() -> dict[str, bytes]:
-    """Build character to row and cell from the decoder itself, so that what is written is what is read."""
+    """Build character to row and cell; a character that stands twice (∪ in rows 2 and 13) takes the lower row."""
     codes: dict[str, bytes] = {}
     for row in range(0x21, 0x7F):
-        cells = b"".join(bytes((row, cell)) for cell in range(0x21, 0x7F))
-        text, _lost = decode_iso2022jp(_TWO_BYTE + cells + _ASCII)
-        for cell, character in zip(range(0x21, 0x7F), text, strict=True):
-            if character != "\ufffd":
+        for cell in range(0x21, 0x7F):
+            character = jis_character(row, cell)
+            if character is not None:
                 codes.setdefault(character, bytes((row, cell)))
     return codes
-
-
-_CODES = _two_byte_codes()
 
 
 def encode_iso2022jp(text: str) -> bytes:
@@ -33,6 +31,7 @@ def encode_iso2022jp(text: str) -> bytes:
     """
     pieces: list[bytes] = []
     state = _ASCII
+    codes = _two_byte_codes()
     plain = as_cp932(text)
     for position, character in enumerate(plain):
         if character.isascii():
@@ -42,7 +41,7 @@ def encode_iso2022jp(text: str) -> bytes:
         elif character in _ROMAN_CODES:
             wanted, code = _ROMAN, _ROMAN_CODES[character]
         else:
-            found = _CODES.get(character)
+            found = codes.get(character)
             if found is None:
                 raise UnicodeEncodeError("iso-2022-jp", text, position, position + 1, "not in JIS")
             wanted, code = _TWO_BYTE, found

@@ -17,7 +17,6 @@ from todoku.mail.types import Attachment, Mailbox, ParsedMail
 _KEPT = "the raw mail, byte for byte"
 _STANDARD_LIMITS = Limits()
 _NOBODY = Mailbox("", "")
-_ENCODED_OR_RAW = re.compile(r"=\?|[^\t -~]")
 
 
 def parse_mail(raw: bytes, *, limits: Limits = _STANDARD_LIMITS) -> ParsedMail:
@@ -35,23 +34,15 @@ def parse_mail(raw: bytes, *, limits: Limits = _STANDARD_LIMITS) -> ParsedMail:
         body.add(part)
     text, html = body.texts()
     headers, lost = _decode_headers(fields)
-    first: dict[str, str] = {}
-    for name, value in fields:
-        first.setdefault(name.lower(), value)
-    senders, _ = parse_mailboxes(first.get("from", first.get("sender", "")))
-    recipients: list[Mailbox] = []
-    for name, value in fields:
-        if name.lower() in ("to", "cc"):
-            recipients.extend(parse_mailboxes(value)[0])
-    date = None
-    if "date" in first:
-        date, defect = parse_date_header(first["date"])
-        if defect:
-            reader.defects.append(defect)
+    first = reader.first_fields
+    senders = parse_mailboxes(first.get("from") or first.get("sender", ""))[0]
+    date, defect = parse_date_header(first["date"]) if "date" in first else (None, None)
+    if defect:
+        reader.defects.append(defect)
     return ParsedMail(
-        subject=next((value for name, value in headers if name.lower() == "subject"), ""),
+        subject=decode_header_value(first["subject"])[0] if "subject" in first else "",
         sender=senders[0] if senders else _NOBODY,
-        recipients=tuple(recipients),
+        recipients=_recipients(fields),
         date=date,
         message_id=_message_id(first.get("message-id", "")),
         text=text,
@@ -61,6 +52,15 @@ def parse_mail(raw: bytes, *, limits: Limits = _STANDARD_LIMITS) -> ParsedMail:
         lossy_characters=lost + body.lossy_characters,
         defects=tuple(dict.fromkeys(reader.defects)),
     )
+
+
+def _recipients(fields: list[tuple[str, str]]) -> tuple[Mailbox, ...]:
+    """Return the mailboxes of all To and Cc fields in order."""
+    recipients: list[Mailbox] = []
+    for name, value in fields:
+        if len(name) == 2 and name.lower() in ("to", "cc"):
+            recipients.extend(parse_mailboxes(value)[0])
+    return tuple(recipients)
 
 
 def _require_mail(raw: bytes, limits: Limits) -> bytes:
@@ -84,7 +84,7 @@ def _decode_headers(fields: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str
     lost = 0
     headers = []
     for name, value in fields:
-        if _ENCODED_OR_RAW.search(value) is None:
+        if "=?" not in value and value.isprintable() and value.isascii():
             headers.append((name, value.rstrip()))
             continue
         decoded, missing = decode_header_value(value)
@@ -123,6 +123,8 @@ class _Body:
             decoded = decode_bytes(content, part.parameters.get("charset"))
             self.lossy_characters += decoded.lossy_characters
             text = _clean(decoded.text)
+            if "\x00" in decoded.text:
+                self._defects.append("nul_removed")
             if part.parameters.get("format", "").lower() == "flowed" and part.content_type == "text/plain":
                 text = _unflow(text, delete_space=part.parameters.get("delsp", "").lower() == "yes")
             (self._plain if part.content_type == "text/plain" else self._html).append(text)
@@ -163,14 +165,18 @@ def _clean(text: str) -> str:
 def _unflow(text: str, *, delete_space: bool) -> str:
     """Join the lines that the sender's program broke (RFC 3676); signatures and quotes stay as they are."""
     lines: list[str] = []
-    joining = False
+    paragraph: list[str] = []
     for line in text.split("\n"):
         stuffed = line[1:] if line.startswith(" ") else line
-        flows = stuffed.endswith(" ") and stuffed != "-- " and not stuffed.startswith(">")
-        content = stuffed[:-1] if flows and delete_space else stuffed
-        if joining and not stuffed.startswith(">") and stuffed != "-- ":
-            lines[-1] += content
-        else:
-            lines.append(content)
-        joining = flows
+        stands_alone = stuffed.startswith(">") or stuffed == "-- "
+        if paragraph and stands_alone:
+            lines.append("".join(paragraph))
+            paragraph = []
+        flows = stuffed.endswith(" ") and not stands_alone
+        paragraph.append(stuffed[:-1] if flows and delete_space else stuffed)
+        if not flows:
+            lines.append("".join(paragraph))
+            paragraph = []
+    if paragraph:
+        lines.append("".join(paragraph))
     return "\n".join(lines)

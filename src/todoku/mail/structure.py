@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from todoku.mail.errors import HeadersTooLarge, NotAMail, TooDeep, TooManyParts
 from todoku.mail.headers import parse_parameters
 
-_FIELD = re.compile(r"([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")
-_END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
+# Anchored to line starts: without it a long line without a colon costs its square.
+_FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)", re.MULTILINE)
+_LINE_FEED = 10
+_MOST_FALSE_DELIMITERS = 10_000
 _KEPT = "the raw mail, byte for byte"
 
 
@@ -44,20 +46,22 @@ class StructureReader:
     def __init__(self, limits: Limits) -> None:
         self.defects: list[str] = []
         self.leaves: list[Part] = []
+        self.first_fields: dict[str, str] = {}
         self._limits = limits
         self._header_bytes_left = limits.header_bytes
         self._parts_left = limits.parts
         self._scan_bytes_left = 8 * limits.mail_bytes
 
     def read(self, raw: bytes) -> list[tuple[str, str]]:
-        """Return the header fields of the mail in order (raw values by latin-1); the leaves are in `leaves`.
+        """Return the header fields of the mail in order (raw values by latin-1); `first_fields` and `leaves` are filled.
 
         Raises NotAMail, HeadersTooLarge, TooManyParts, TooDeep; nothing else, whatever the bytes are.
         """
         fields, body = self._split(raw, top=True)
-        if not any(name.lower() in _MAIL_FIELDS for name, _ in fields):
+        self.first_fields = _first_of_each(fields)
+        if _MAIL_FIELDS.isdisjoint(self.first_fields):
             raise NotAMail("The bytes have no header field of a mail.", kept=_KEPT, todo="Look at the bytes.")
-        self._read_part(_first_of_each(fields), body, depth=0, container="")
+        self._read_part(self.first_fields, body, depth=0, container="")
         return fields
 
     def _split(self, data: bytes, *, top: bool) -> tuple[list[tuple[str, str]], bytes]:
@@ -65,8 +69,7 @@ class StructureReader:
         if data.startswith((b"\n", b"\r\n")):
             return [], data[data.index(b"\n") + 1 :]
         limit = self._header_bytes_left
-        end = _END_OF_HEADERS.search(data, 0, limit + 4)
-        block, body = (data[: end.start()], data[end.end() :]) if end else (data, b"")
+        block, body = _cut_at_empty_line(data, limit + 4)
         if len(block) > limit:
             if top and not _FIELD.match(block[:2048].decode("latin-1").replace("\r\n", "\n")):
                 raise NotAMail("The bytes don't begin with a header field.", kept=_KEPT, todo="Look at the bytes.")
@@ -83,8 +86,7 @@ class StructureReader:
         """Read the fields; return also what at the end of the block is body because its empty line is missing."""
         text = block.decode("latin-1").replace("\r\n", "\n")
         fields: list[tuple[str, str]] = _FIELD.findall(text)
-        covered = sum(len(name) + len(value) for name, value in fields)
-        if covered + 5 * len(fields) + 8 >= len(text) and _FIELD.match(text):
+        if "".join([part for field in fields for part in field]).count("\n") + len(fields) == text.count("\n") + 1:
             return fields, b""
         return self._odd_fields(text)
 
@@ -105,7 +107,7 @@ class StructureReader:
                 self._defect("missing_blank_line")
                 return fields, text[position:].encode("latin-1")
             self._defect("malformed_header") if position or not text.startswith("From ") else None
-            position = following.start() + 1
+            position = following.start()
         return fields, b""
 
     def _read_part(self, headers: dict[str, str], body: bytes, *, depth: int, container: str) -> None:
@@ -150,22 +152,23 @@ class StructureReader:
         start = -1
         at = body.find(delimiter)
         while at >= 0:
-            line_end = body.find(b"\n", at)
-            line_end = len(body) if line_end < 0 else line_end
-            after = body[at + len(delimiter) : line_end].rstrip(b" \t\r")
-            if (at == 0 or body[at - 1] == 10) and after in (b"", b"--"):
-                if start >= 0:
-                    pieces.append(_without_last_line_end(body[start:at]))
-                    if len(pieces) > self._parts_left:
-                        self._too_many()
-                start = line_end + 1
-                if after:
-                    return pieces
-            else:
-                false_finds += 1
-                if false_finds > 10_000:
-                    self._too_many()
-            at = body.find(delimiter, at + len(delimiter) if line_end - at > 200 else line_end)
+            next_from = at + len(delimiter)
+            if at == 0 or body[at - 1] == _LINE_FEED:
+                next_from = line_end = _line_end(body, at)
+                after = body[at + len(delimiter) : line_end].rstrip(b" \t\r")
+                if after in (b"", b"--"):
+                    if start >= 0:
+                        pieces.append(_without_last_line_end(body[start:at]))
+                        if len(pieces) > self._parts_left:
+                            self._too_many()
+                    start = line_end + 1
+                    if after:
+                        return pieces
+                    false_finds -= 1
+            false_finds += 1
+            if false_finds > _MOST_FALSE_DELIMITERS:
+                self._too_many()
+            at = body.find(delimiter, next_from)
         if start >= 0:
             self._defect("boundary_not_closed")
             pieces.append(body[start:])
@@ -186,7 +189,7 @@ class StructureReader:
             self.defects.append(word)
 
 
-_NEXT_FIELD = re.compile(r"\n[!-9;-~]+[ \t]*:")
+_NEXT_FIELD = re.compile(r"^[!-9;-~]+[ \t]*:", re.MULTILINE)
 _MAIL_FIELD_NAMES = (
     "from to subject date message-id received mime-version content-type return-path delivered-to cc bcc reply-to "
     "sender x-original-to dkim-signature x-mailer list-id arc-seal references in-reply-to authentication-results"
@@ -195,10 +198,21 @@ _MAIL_FIELDS = frozenset(_MAIL_FIELD_NAMES.split())
 
 
 def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    for name, value in fields:
-        first.setdefault(name.lower(), value)
-    return first
+    return {name.lower(): value for name, value in reversed(fields)}
+
+
+def _cut_at_empty_line(data: bytes, most: int) -> tuple[bytes, bytes]:
+    """Cut at the first empty line, looked for in so many bytes; without one all is header."""
+    with_cr = data.find(b"\n\r\n", 0, most)
+    without_cr = data.find(b"\n\n", 0, with_cr if with_cr >= 0 else most)
+    if without_cr >= 0:
+        return data[:without_cr], data[without_cr + 2 :]
+    return (data[:with_cr], data[with_cr + 3 :]) if with_cr >= 0 else (data, b"")
+
+
+def _line_end(body: bytes, start: int) -> int:
+    end = body.find(b"\n", start)
+    return len(body) if end < 0 else end
 
 
 def _without_last_line_end(piece: bytes) -> bytes:

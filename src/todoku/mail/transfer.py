@@ -6,6 +6,7 @@ import binascii
 import re
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
+_MOST_PIECES = 1000
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -32,8 +33,9 @@ def decode_base64(content: bytes) -> tuple[bytes, str | None]:
     except binascii.Error:
         pass
     letters = _NOT_BASE64.sub(b"", content.translate(_URL_SAFE) if b"+" not in content else content)
-    pieces = [piece for piece in letters.split(b"=") if piece]
-    return b"".join(_decode_unpadded(piece) for piece in pieces), "broken_base64"
+    if letters.count(b"=") > _MOST_PIECES:
+        letters = letters.replace(b"=", b"")
+    return b"".join(_decode_unpadded(piece) for piece in letters.split(b"=")), "broken_base64"
 
 
 def _decode_unpadded(letters: bytes) -> bytes:
