@@ -21,9 +21,10 @@ from django.db import (
 from todoku.bus.streams import UNROUTED_PROJECT
 from todoku.guests import services as guest_services
 from todoku.guests.types import VisitFact
+from todoku.intake import store
 from todoku.intake.errors import BookUnavailable
 from todoku.intake.fates import Fate, Received, decide, repeat_id
-from todoku.intake.models import IncomingMail
+from todoku.intake.store import MailLine
 from todoku.intake.types import MailState
 from todoku.kernel.errors import TodokuError
 from todoku.projects import queries as project_queries
@@ -102,18 +103,19 @@ def _record_together(project_id: str, mails: Sequence[Received], refused: dict[U
             guest_services.record_visits(project_id, [VisitFact(**_fields(visit)) for visit in visits])
         rows = [_row(mail, _final(fates[mail.arrival.arrival_id], answers, released, mail)) for mail in fresh]
         rows += [_repeat_row(mail) for mail in repeats]
-        IncomingMail.objects.bulk_create(rows, ignore_conflicts=True)
-        _release(project_id, {key: value for key, value in released.items() if key not in fates})
-    states = {row.arrival_id: MailState(row.state) for row in rows}
+        if rows:
+            store.insert(rows)
+        earlier = {key: value for key, value in released.items() if key not in fates}
+        if earlier:
+            store.release(project_id, earlier)
+    states = {row.arrival_id: row.state for row in rows}
     states.update(dict.fromkeys(released, MailState.APPLIED))
     return Recorded(project_id, states, tuple(moved))
 
 
 def _fresh(project_id: str, mails: Sequence[Received]) -> tuple[list[Received], list[Received]]:
     """Return the mails without a row, and the further messages about an arrival that has one."""
-    ids = [mail.arrival.arrival_id for mail in mails]
-    rows = IncomingMail.objects.filter(project_id=project_id, arrival_id__in=ids)
-    known = dict(rows.values_list("arrival_id", "stream_sequence"))
+    known = store.known_arrivals(project_id, [mail.arrival.arrival_id for mail in mails])
     fresh: dict[UUID, Received] = {}
     repeats: list[Received] = []
     for mail in mails:
@@ -129,9 +131,7 @@ def _fresh(project_id: str, mails: Sequence[Received]) -> tuple[list[Received], 
 
 def _fates(project_id: str, mails: Sequence[Received], refused: dict[UUID, str]) -> dict[UUID, Fate]:
     known = project_id != UNROUTED_PROJECT and project_id in project_queries.list_project_ids()
-    contents = {mail.arrival.sha256 for mail in mails if mail.arrival.sha256}
-    rows = IncomingMail.objects.filter(project_id=project_id, sha256__in=contents)
-    seen = set(rows.exclude(state=MailState.QUARANTINED.value).values_list("sha256", flat=True))
+    seen = store.known_contents(project_id, [mail.arrival.sha256 for mail in mails if mail.arrival.sha256])
     fates: dict[UUID, Fate] = {}
     for mail in mails:
         arrival = mail.arrival
@@ -159,23 +159,16 @@ def _final(
     return replace(fate, state=_STATES[answer.effect]), answer.reservation_id
 
 
-def _release(project_id: str, released: dict[UUID, UUID | None]) -> None:
-    for reservation_id in set(released.values()):
-        ids = [arrival_id for arrival_id, of in released.items() if of == reservation_id]
-        rows = IncomingMail.objects.filter(project_id=project_id, arrival_id__in=ids, state=MailState.HELD.value)
-        rows.update(state=MailState.APPLIED.value, reservation_id=reservation_id)
-
-
-def _row(mail: Received, final: tuple[Fate, UUID | None]) -> IncomingMail:
+def _row(mail: Received, final: tuple[Fate, UUID | None]) -> MailLine:
     fate, reservation_id = final
     arrival, reading = mail.arrival, mail.outcome.reading
     facts = reading.facts if reading is not None else None
-    return IncomingMail(
+    return MailLine(
         arrival_id=arrival.arrival_id,
         project_id=mail.project_id,
         source=_text(arrival.source, 64),
         stream_sequence=mail.sequence,
-        state=fate.state.value,
+        state=fate.state,
         reason=_text(fate.reason, 200),
         site=_text((reading.site if reading else None) or arrival.site or "", 40) or None,
         shop_code=_text(arrival.shop_code or "", 40) or None,
@@ -193,7 +186,7 @@ def _row(mail: Received, final: tuple[Fate, UUID | None]) -> IncomingMail:
     )
 
 
-def _repeat_row(mail: Received) -> IncomingMail:
+def _repeat_row(mail: Received) -> MailLine:
     row = _row(mail, (Fate(MailState.DUPLICATE, "published_twice"), None))
     row.arrival_id = repeat_id(mail.arrival.arrival_id, mail.sequence)
     return row

@@ -119,22 +119,28 @@ def count_held(project_id: str) -> int:
 def visit_facts(project_id: str, reservation_ids: Sequence[UUID]) -> list[BookedVisit]:
     """Return what these reservations say about their guests, in order of id; held ones say nothing yet."""
     rows = _shown(project_id).filter(id__in=list(reservation_ids)).order_by("id")
+    columns = rows.values_list(
+        "id", "site", "reference", "shop_code", "start", "party_size", "state",
+        "guest_name", "guest_kana", "guest_phone", "guest_email",
+    )  # fmt: skip
     return [
         BookedVisit(
-            reservation_id=row.id,
-            site=row.site,
-            reference=row.reference,
-            shop_code=row.shop_code,
-            start=row.start,
-            party_size=row.party_size,
-            counts_as_visit=row.state in COMING,
-            name=row.guest_name,
-            kana=row.guest_kana,
-            phone=row.guest_phone,
-            email=row.guest_email,
+            reservation_id=reservation_id,
+            site=site,
+            reference=reference,
+            shop_code=shop_code,
+            start=start,
+            party_size=party_size,
+            counts_as_visit=state in COMING,
+            name=name,
+            kana=kana,
+            phone=phone,
+            email=email,
         )
-        for row in rows
-    ]
+        for (
+            reservation_id, site, reference, shop_code, start, party_size, state, name, kana, phone, email,
+        ) in columns
+    ]  # fmt: skip
 
 
 def phone_digits(text: str) -> str:

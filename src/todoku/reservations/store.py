@@ -60,7 +60,9 @@ _FACTS = """
 SELECT f.arrival_id, f.reservation_id, f.site, f.effect, f.shop_code, f.content_sha256, f.issued_at, f.received_at,
        f.facts::text
 FROM reservations_reservationfact f
-WHERE f.project_id = %s AND (f.reservation_id = ANY(%s) OR f.arrival_id = ANY(%s))
+WHERE f.project_id = %s
+  AND (f.reservation_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::uuid))
+       OR f.arrival_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::uuid)))
 """
 _INSERT_FACTS = """
 INSERT INTO reservations_reservationfact
@@ -118,7 +120,7 @@ def claim(project_id: str, keys: Iterable[Key]) -> dict[Key, ClaimedRow]:
 def stored_facts(project_id: str, reservation_ids: Sequence[UUID], arrival_ids: Sequence[UUID]) -> list[StoredFact]:
     """Return what is known of these reservations, and of these arrivals wherever they were applied."""
     with connection.cursor() as cursor:
-        cursor.execute(_FACTS, [project_id, list(reservation_ids), list(arrival_ids)])
+        cursor.execute(_FACTS, [project_id, _json(reservation_ids), _json(arrival_ids)])
         return [_stored_fact(row) for row in cursor.fetchall()]
 
 
@@ -200,5 +202,6 @@ def _fact_row(fact: StoredFact) -> dict[str, Any]:
     }
 
 
-def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+def _json(rows: Sequence[object]) -> str:
+    """Sets travel as one JSON text: the driver writes arrays element by element, five times slower."""
     return msgspec.json.encode(rows).decode("utf-8")
