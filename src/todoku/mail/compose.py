@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from todoku.kernel.addresses import UnsafeHeaderError, is_addr_spec, require_header_safe
 from todoku.kernel.clock import require_aware
@@ -44,8 +45,7 @@ class SenderIdentity:
     message_id_domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageParts:
+class MessageParts(NamedTuple):
     """What differs from message to message. subject, html and text are rendered; unsubscribe_url "" for none.
 
     key: `<run>.<batch>.<index>`, ASCII, unique for a recipient of a run; Message-ID and X-Todoku-Recipient are made
@@ -98,7 +98,7 @@ class Composer:
         date: aware, the moment of sending.
         """
         headers = (
-            f"Date: {_date_line(int(date.timestamp()), require_aware(date))}\r\n"
+            f"Date: {_date_line(date)}\r\n"
             f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
             f"Subject: {_subject(parts.subject)}\r\n"
             f"Message-ID: <{parts.key}@{self._domain}>\r\n"
@@ -180,6 +180,8 @@ def encoded_words(text: str, first_column: int) -> str:
     """
     octets = text.encode("utf-8", "replace")
     room = min(_WORD_OCTETS, max(12, (_FOLD_COLUMN - 12 - first_column) // 4 * 3))
+    if len(octets) <= room:
+        return _word(octets)
     words: list[str] = []
     start = 0
     while len(octets) - start > room:
@@ -201,9 +203,9 @@ def _lines_of_76(lines: int) -> struct.Struct:
     return struct.Struct("76s" * lines)
 
 
-@lru_cache(maxsize=8)
-def _date_line(_second: int, date: datetime) -> str:
-    return format_datetime(date.replace(microsecond=0))
+@lru_cache(maxsize=8)  # a window is composed at one moment
+def _date_line(date: datetime) -> str:
+    return format_datetime(require_aware(date).replace(microsecond=0))
 
 
 @lru_cache(maxsize=64)
@@ -212,7 +214,8 @@ def _subject(subject: str) -> str:
 
 
 def _unstructured(value: str, column: int) -> str:
-    require_header_safe(value)
+    if not value.isprintable():  # the quick look: what is printable holds no CR, LF or NUL
+        require_header_safe(value)
     # "=?" in plain text would be read as an encoded-word; a long line must be folded, which only words make safe
     if value.isascii() and value.isprintable() and "=?" not in value and column + len(value) <= 78:
         return value
@@ -224,8 +227,10 @@ def _mailbox(header: str, name: str, address: str) -> str:
     target = header_address(address)
     if not name:
         return target
-    require_header_safe(name)
-    if not name.isascii() or not name.isprintable() or "=?" in name or len(name) > 50:
+    printable = name.isprintable()
+    if not printable:
+        require_header_safe(name)
+    if not name.isascii() or not printable or "=?" in name or len(name) > 50:
         phrase = encoded_words(name, len(header))
     elif _PLAIN_NAME.match(name):
         phrase = name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from todoku.delivery.types import (
     Outcome,
@@ -21,11 +21,13 @@ from todoku.mail.compose import Composer, MessageParts, SenderIdentity
 _BREATHE_EVERY = 8  # messages prepared before the loop may read answers: about a millisecond
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """One recipient's message, or the outcome that stands without one. Exactly one of content and outcome is set."""
+class Prepared(NamedTuple):
+    """One recipient's message, or the outcome that stands without one. Exactly one of content and outcome is set.
 
-    index: int
+    place: index of the recipient in its batch.
+    """
+
+    place: int
     content: bytes
     outcome: Outcome | None
 
@@ -52,11 +54,11 @@ class MessageMaker:
 
     def make(self, batch: int, recipient: Recipient, now_utc: datetime) -> Prepared:
         """Return the message; an unfit template or address becomes an outcome, never an exception."""
-        values = dict(recipient.values)
+        values = recipient.values
         unsubscribe_url = str(values.get("unsubscribe_url", ""))
         if not unsubscribe_url and "unsubscribe_token" in values:
             unsubscribe_url = f"{self._order.unsubscribe_base_url}{values['unsubscribe_token']}"
-            values["unsubscribe_url"] = unsubscribe_url
+            values = {**values, "unsubscribe_url": unsubscribe_url}
         try:
             words = self._renderer.render(values)
             parts = MessageParts(

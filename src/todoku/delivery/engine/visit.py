@@ -190,11 +190,11 @@ class BatchVisit:
         sendable = self._sort_out(prepared)
         if not sendable:
             return await self._prepare(following), []
-        intent = Intent(self._progress.windows + 1, tuple(one.index for one in sendable))
+        intent = Intent(self._progress.windows + 1, tuple(one.place for one in sendable))
         await self._write_line(intent)
         recipients = self._batch.recipients
         envelopes = [
-            Envelope(one.index, self._order.sender_address, recipients[one.index].address, one.content)
+            Envelope(one.place, self._order.sender_address, recipients[one.place].address, one.content)
             for one in sendable
         ]
         sink = WindowSink(intent.window, notes, self._ports.clock, lambda: self._forbidden(lease))
@@ -217,12 +217,12 @@ class BatchVisit:
         """Take out who asked not to be mailed since the seal, and whose message could not be made."""
         sendable = []
         for one in prepared:
-            reason = self._ports.stops.reason(self._batch.project_id, self._batch.recipients[one.index].address)
+            reason = self._ports.stops.reason(self._batch.project_id, self._batch.recipients[one.place].address)
             if reason:
-                self._note_outcome(one.index, RecipientState.SUPPRESSED, reason, self._ports.clock.now_utc())
+                self._note_outcome(one.place, RecipientState.SUPPRESSED, reason, self._ports.clock.now_utc())
             elif one.outcome is not None:
                 self._unwritten.outcomes.append(one.outcome)
-                self._settled.add(one.index)
+                self._settled.add(one.place)
             else:
                 sendable.append(one)
         return sendable
