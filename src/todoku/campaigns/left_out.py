@@ -7,19 +7,23 @@ database they are copied to `journal.<run>.<seal>.ns-<n>`, each line once, howev
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from todoku.bus.connection import Bus
-from todoku.bus.errors import SequenceConflict
+from todoku.bus.errors import BusError, SequenceConflict
 from todoku.bus.streams import SEND, journal_subject, send_subject
 from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
 from todoku.delivery.types import NotSendable, Outcome, RecipientState, RunOrder
 from todoku.kernel.clock import Clock
+from todoku.kernel.retry import BackOff
 
 GROUP = 500
+_ATTEMPTS = 6
+_BACK_OFF = BackOff(base_seconds=0.2, cap_seconds=3.0)
 
 
 class LeftOut:
@@ -72,6 +76,18 @@ class LeftOut:
         await self._bus.publish(subject, encode_journal(message), message_id=subject, expected_last_subject_sequence=0)
         self._groups += 1
         self.count += len(people)
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        """Store the only message of the subject; the message id makes trying again after a time-out harmless."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._bus.publish(subject, payload, message_id=subject, expected_last_subject_sequence=0)
+            except BusError as error:
+                if not error.transient or attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(_BACK_OFF.wait_seconds(attempt))
+            else:
+                return
 
 
 async def tell_journal(bus: Bus, run_id: str, seal: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
+
+from django.db.models import QuerySet
 
 from todoku.campaigns import audiences, readiness
 from todoku.campaigns.errors import CampaignMissing
@@ -23,34 +26,36 @@ from todoku.kernel.clock import Clock
 
 
 def list_campaigns(project_id: str) -> list[CampaignRow]:
-    """Return the project's campaigns, newest first, each with its newest run."""
+    """Return the project's campaigns, newest first, each with its newest run; three statements for any number."""
     campaigns = list(Campaign.objects.filter(project_id=project_id).order_by("-created_at", "-id"))
-    newest: dict[UUID, Run] = {}
-    for run in Run.objects.filter(project_id=project_id).order_by("created_at", "id"):
-        newest[run.campaign_id] = run
-    return [_campaign_row(campaign, newest.get(campaign.id)) for campaign in campaigns]
+    newest = (
+        Run.objects.filter(project_id=project_id)
+        .order_by("campaign_id", "-created_at", "-id")
+        .distinct("campaign_id")
+        .defer("order")
+    )
+    rows = {row.campaign_id: row for row in _run_rows(project_id, list(newest))}
+    return [_campaign_row(campaign, rows.get(campaign.id)) for campaign in campaigns]
 
 
 def get(project_id: str, campaign_id: UUID) -> CampaignRow:
     """Return one campaign with its newest run; raises CampaignMissing."""
     campaign = find_campaign(project_id, campaign_id)
-    run = Run.objects.filter(project_id=project_id, campaign=campaign).order_by("-created_at", "-id").first()
-    return _campaign_row(campaign, run)
+    rows = _run_rows(project_id, list(_runs_of(campaign)[:1]))
+    return _campaign_row(campaign, rows[0] if rows else None)
 
 
 def runs(project_id: str, campaign_id: UUID) -> list[RunRow]:
     """Return the campaign's runs, newest first; raises CampaignMissing."""
-    campaign = find_campaign(project_id, campaign_id)
-    rows = Run.objects.filter(project_id=project_id, campaign=campaign).order_by("-created_at", "-id")
-    return [_run_row(row) for row in rows]
+    return _run_rows(project_id, list(_runs_of(find_campaign(project_id, campaign_id))))
 
 
 def get_run(project_id: str, run_id: UUID) -> RunRow:
     """Return one run with its balance as of now; raises CampaignMissing."""
-    row = Run.objects.filter(project_id=project_id, id=run_id).first()
-    if row is None:
+    found = list(Run.objects.filter(project_id=project_id, id=run_id).defer("order"))
+    if not found:
         raise CampaignMissing(f"there is no run {run_id} in this project")
-    return _run_row(row)
+    return _run_rows(project_id, found)[0]
 
 
 def audit(project_id: str, campaign_id: UUID) -> list[AuditLine]:
@@ -73,7 +78,7 @@ def obstacles(project_id: str, campaign_id: UUID, *, clock: Clock) -> list[Obsta
     )
 
 
-def _campaign_row(campaign: Campaign, run: Run | None) -> CampaignRow:
+def _campaign_row(campaign: Campaign, run: RunRow | None) -> CampaignRow:
     return CampaignRow(
         id=campaign.id,
         project_id=campaign.project_id,
@@ -82,13 +87,25 @@ def _campaign_row(campaign: Campaign, run: Run | None) -> CampaignRow:
         content=CampaignContent(campaign.subject, campaign.html, campaign.text),
         audience=audiences.from_json(campaign.audience),
         due_at_utc=campaign.due_at,
-        run=_run_row(run) if run is not None else None,
+        run=run,
         created_by=campaign.created_by,
         version=campaign.version,
     )
 
 
-def _run_row(run: Run) -> RunRow:
+def _runs_of(campaign: Campaign) -> QuerySet[Run]:
+    rows = Run.objects.filter(project_id=campaign.project_id, campaign=campaign)
+    return rows.order_by("-created_at", "-id").defer("order")
+
+
+def _run_rows(project_id: str, runs: Sequence[Run]) -> list[RunRow]:
+    """Return the rows with their balances: closed ones from the run itself, those under way from the ledger."""
+    under_way = [run.id for run in runs if run.tallies is None and run.sealed_at is not None]
+    tallies = ledger.tallies(project_id, under_way) if under_way else {}
+    return [_run_row(run, run.tallies or tallies.get(run.id, {})) for run in runs]
+
+
+def _run_row(run: Run, tallies: Mapping[str, int]) -> RunRow:
     late = max(0.0, (run.started_at - run.due_at).total_seconds()) if run.started_at is not None else None
     return RunRow(
         id=run.id,
@@ -100,15 +117,7 @@ def _run_row(run: Run) -> RunRow:
         started_at_utc=run.started_at,
         finished_at_utc=run.finished_at,
         seconds_late=late,
-        balance=_balance(run),
+        balance=RunBalance(planned=run.planned, **tallies),
         reason_ja=run.reason_ja,
-        order_confirmed=run.order is None or run.order_version >= run.version,
+        order_confirmed=run.sealed_at is None or run.order_version >= run.version,
     )
-
-
-def _balance(run: Run) -> RunBalance:
-    if run.tallies is not None:
-        return RunBalance(planned=run.planned, **run.tallies)
-    if run.sealed_at is None:
-        return RunBalance(planned=0)
-    return ledger.balance(run.project_id, run.id, run.planned)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from todoku.campaigns import queries, services
 from todoku.campaigns.errors import CampaignMissing, NameMissing, NotSchedulable, WrongState
@@ -242,3 +243,16 @@ def test_of_two_who_press_at_once_exactly_one_wins(
     actions = [line.action for line in queries.audit(project, campaign_id)]
     name = {"schedule": "campaign.scheduled", "send_now": "campaign.sent_now"}.get(act, f"campaign.{act}ped")
     assert actions.count(name.replace("pauseped", "paused")) == won
+
+
+def test_a_long_list_costs_no_more_statements_than_a_short_one(
+    project: str, draft: Draft, invite: Invite, due: datetime, clock: VirtualClock
+) -> None:
+    invite(1)
+    for number in range(5):
+        services.schedule(project, draft(name=f"no. {number}"), due_at_utc=due, by=BY, clock=clock)
+    with CaptureQueriesContext(connection) as counted:
+        rows = queries.list_campaigns(project)
+    assert [row.name for row in rows] == [f"no. {number}" for number in reversed(range(5))]
+    assert all(row.run is not None for row in rows)
+    assert len(counted) <= 3
