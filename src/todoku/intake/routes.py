@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError, connection
 
 from todoku.bus.connection import Bus
 from todoku.bus.streams import ADDRESSES_BUCKET
@@ -25,7 +25,11 @@ async def publish_addresses(bus: Bus) -> int:
     """
     wanted, projects = await asyncio.to_thread(_addresses)
     bucket = bus.bucket(ADDRESSES_BUCKET)
-    present = {key: entry.value for key in await bucket.keys() if (entry := await bucket.get(key)) is not None}
+    present = {
+        bucket.key_of(message.subject): message.payload
+        async for message, deleted in bus.messages_with_headers(bucket.stream, bucket.every_subject)
+        if not deleted
+    }
     changed = 0
     for key, value in wanted.items():
         if present.get(key) != value:
@@ -41,12 +45,13 @@ async def publish_addresses(bus: Bus) -> int:
 
 
 def _addresses() -> tuple[dict[str, bytes], frozenset[str]]:
-    close_old_connections()
     try:
         rows = project_queries.list_intake_addresses()
         projects = frozenset(project_queries.list_project_ids())
     except (DatabaseError, InterfaceError) as error:
         raise BookUnavailable("the database is away", kept="the addresses that the bus has") from error
+    finally:
+        connection.close()  # any thread of the pool may be asked next, and each would keep one open
     wanted = {
         row.local_part.casefold(): msgspec.msgpack.encode(
             Route(project_id=row.project_id, shop_code=row.shop_code, site=row.site)
