@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,21 @@ class Todoku:
         assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command and leave it running."""
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start the command; at the end of the block it is asked to stop."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "todoku.cli.main", *arguments],
             env=self.environment(),
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
 
     def left_behind(self) -> list[str]:
         """Return the command lines of all processes that still belong to this home."""
@@ -85,8 +92,6 @@ def todoku(make_todoku: Callable[[], Todoku]) -> Todoku:
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for the line with which `todoku demo --json` says that it is ready."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            document: dict[str, Any] = json.loads(line)
-            return document
-    raise AssertionError("the demo ended before it was ready")
+    document: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
+    assert "url" in document, f"the demo ended before it was ready: exit code {process.wait(timeout=30)}"
+    return document

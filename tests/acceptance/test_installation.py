@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from email.message import EmailMessage
+from importlib import resources
 from typing import Any
 
 import psutil
@@ -43,64 +44,53 @@ def _wait_until_nothing_is_left(todoku: Todoku) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind(todoku: Todoku, number: signal.Signals) -> None:
-    process = todoku.start("demo", "--json", "--no-evening")
-    document = ready(process)
-    assert _page(document["url"] + "/healthz") == 200
-    assert todoku.left_behind() != []
+    with todoku.start("demo", "--json", "--no-evening") as process:
+        document = ready(process)
+        assert _page(document["url"] + "/healthz") == 200
+        assert todoku.left_behind() != []
 
-    process.send_signal(number)
+        process.send_signal(number)
 
-    process.communicate(timeout=30)
-    _wait_until_nothing_is_left(todoku)
+        process.communicate(timeout=30)
+        _wait_until_nothing_is_left(todoku)
 
 
 def test_two_homes_side_by_side_do_not_meet(make_todoku: Callable[[], Todoku]) -> None:
-    pair = [make_todoku(), make_todoku()]
-    processes = [todoku.start("demo", "--json", "--no-evening") for todoku in pair]
-    try:
-        documents = [ready(process) for process in processes]
+    first, second = make_todoku(), make_todoku()
+    with (
+        first.start("demo", "--json", "--no-evening") as one,
+        second.start("demo", "--json", "--no-evening") as two,
+    ):
+        documents = [ready(one), ready(two)]
         assert documents[0]["url"] != documents[1]["url"]
         for document in documents:
             assert _page(document["url"] + "/sign-in") == 200
             _send_mail(document, f"demo-ginza-tabelog@{document['mail_domain']}")
-    finally:
-        for process in processes:
-            process.terminate()
-            process.communicate(timeout=30)
 
 
 def test_a_killed_role_comes_back(todoku: Todoku) -> None:
-    process = todoku.start("demo", "--json", "--no-evening")
-    try:
+    with todoku.start("demo", "--json", "--no-evening") as process:
         document = ready(process)
         web = next(child for child in psutil.Process(process.pid).children() if child.cmdline()[-2:] == ["run", "web"])
         web.kill()
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                assert _page(document["url"] + "/healthz") == 200
-                break
-            except OSError:
-                continue
-        else:
-            pytest.fail("the pages did not come back")
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+        assert _comes_back(document["url"] + "/healthz")
 
 
-def test_an_import_reaches_the_book_and_a_second_one_is_all_duplicates(todoku: Todoku) -> None:
-    process = todoku.start("demo", "--json", "--no-evening")
-    try:
+def test_an_import_reaches_the_book(todoku: Todoku) -> None:
+    samples = resources.files("todoku.extraction") / "sites" / "tabelog" / "samples"
+    with todoku.start("demo", "--json", "--no-evening") as process:
         ready(process)
-        from importlib import resources
-
-        folder = resources.files("todoku.extraction") / "sites" / "tabelog" / "samples"
-        report = json.loads(todoku.run("import", str(folder), "--json"))
+        report = json.loads(todoku.run("import", str(samples), "--json"))
         assert report["found"] == report["arrived"] > 10
         assert report["failed"] == []
-        missing = todoku.run("import", str(todoku.home / "nowhere"), expect=1)
-        assert missing == ""
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+        assert todoku.run("import", str(todoku.home / "nowhere"), expect=1) == ""
+
+
+def _comes_back(url: str) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            return _page(url) == 200
+        except OSError:
+            continue
+    return False

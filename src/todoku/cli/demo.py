@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import secrets
 import sys
@@ -16,8 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from todoku.config.logging import set_up_logging
-from todoku.config.settings import Listen, Settings, default_home, load_settings
+from todoku.config.settings import Listen, Settings, default_home, embedded_nats_url, load_settings
 
 SINK_PORT = 8026
 
@@ -32,7 +30,6 @@ def demo(
     Data lies in TODOKU_HOME, or in a home of the demo's own; the next start goes on from there. Nobody real is mailed:
     campaigns leave into a built-in outbox.
     """
-    set_up_logging(level=logging.WARNING)
     settings = load_settings()
     if "TODOKU_HOME" not in os.environ:
         settings = replace(settings, home=default_home().with_name(default_home().name + "-demo"))
@@ -94,8 +91,12 @@ def _watch(settings: Settings, *, as_json: bool, evening: bool) -> None:
             installation.add_process(
                 "sink", [sys.executable, "-m", "todoku.demo.sink", str(settings.home / "sink"), sink[0], sink[2]]
             )
-            installation.start_roles()
-            password, told = _tell_story(settings)
+            if _password_path(settings).exists():  # told before: roles may start while it is looked over
+                installation.start_roles()
+                password, told = _tell_story(settings)
+            else:
+                password, told = _tell_story(settings)
+                installation.start_roles()
             installation.wait_until_ready()
             _say_ready(settings, password, as_json=as_json)
             uvloop.run(_play(settings, told.addresses, evening=evening))
@@ -111,14 +112,32 @@ def _tell_story(settings: Settings) -> tuple[str, Any]:
     set_up_django()
     from todoku.demo import story
 
-    path = settings.home / "demo-password"
+    path = _password_path(settings)
     known = path.read_text(encoding="ascii") if path.exists() else None
     password = known or f"todoku-{secrets.token_hex(3)}"
     told = story.tell(password=None if known else password, clock=SystemClock())
+    asyncio.run(_publish_addresses(settings))
     if known is None:
         path.touch(mode=0o600)
         path.write_text(password, encoding="ascii")
     return password, told
+
+
+async def _publish_addresses(settings: Settings) -> None:
+    """Let the SMTP door know the addresses before the first mail; it would take them for unknown ones."""
+    from todoku.bus.connection import Bus
+    from todoku.intake.routes import publish_addresses
+
+    bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="demo")
+    try:
+        await bus.declare()
+        await publish_addresses(bus)
+    finally:
+        await bus.close()
+
+
+def _password_path(settings: Settings) -> Path:
+    return settings.home / "demo-password"
 
 
 def _say_ready(settings: Settings, password: str, *, as_json: bool) -> None:
@@ -160,18 +179,12 @@ async def _play(settings: Settings, addresses: dict[tuple[str, str], str], *, ev
 
     clock = SystemClock()
     door = settings.smtp_listen
-    await _send_samples_once(
-        settings.home / "run" / "samples-sent",
-        lambda: send_letters(door.host, door.port, sample_letters(addresses, story.SHOPS, settings.mail_domain, clock)),
-    )
+    marker = settings.home / "run" / "samples-sent"
+    if not await asyncio.to_thread(marker.exists):
+        letters = sample_letters(addresses, story.SHOPS, settings.mail_domain, clock)
+        await asyncio.to_thread(send_letters, door.host, door.port, letters)
+        await asyncio.to_thread(marker.touch)
     if not evening:
         await asyncio.Event().wait()
     fresh = FreshMails(story.SHOPS, story.members(clock), seed=secrets.randbits(32))
     await play_evening(door.host, door.port, fresh=fresh, addresses=addresses, domain=settings.mail_domain, clock=clock)
-
-
-async def _send_samples_once(marker: Path, send: Any) -> None:
-    if marker.exists():
-        return
-    await asyncio.to_thread(send)
-    marker.touch()

@@ -39,7 +39,9 @@ def import_mail(
         print(f"{report['arrived']} of {report['found']} mails have arrived; they are being read now.")
         for failure in report["failed"]:
             print(f"  not taken: {failure['path']}: {failure['why']}", file=sys.stderr)
-    if report["failed"]:
+    if report["aborted"]:
+        print(f"The import ended early: {report['aborted']}", file=sys.stderr)
+    if report["failed"] or report["aborted"]:
         raise typer.Exit(1)
 
 
@@ -69,4 +71,5 @@ async def _import(path: Path, project: str, settings: Settings) -> dict[str, Any
         "found": report.found,
         "arrived": report.arrived,
         "failed": [{"path": str(where), "why": why} for where, why in report.failed],
+        "aborted": report.aborted,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from todoku import __version__
 from todoku.cli import demo, doctor, extract, importing, serving
+from todoku.config.logging import set_up_logging
 from todoku.kernel.errors import ConfigurationError, TodokuError
 
 app = typer.Typer(
@@ -35,6 +37,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command; an error of ours becomes a sentence and an exit code, never a traceback."""
+    set_up_logging(level=logging.WARNING)  # `serve` and `run` say more, into their logs
     try:
         app()
     except ConfigurationError as error:

@@ -9,11 +9,13 @@ Guarantees  an engine or role that dies is started again with back-off; when thi
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -122,18 +124,32 @@ class Installation:
 
 
 def first_free(address: Listen) -> Listen:
-    """Return the address, or the next one whose port nobody listens on; raises NotReady after PORTS_TO_TRY."""
+    """Return the address, or the next one whose port is free, and keep it for this process.
+
+    A lock file keeps it, because another home that starts at the same moment would find the same port free: nobody
+    listens there until the role has started. Raises NotReady after PORTS_TO_TRY.
+    """
     for port in range(address.port, address.port + PORTS_TO_TRY):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address.host, port))
-            except OSError:
-                continue
+        if _reserve(port) and not _answers(Listen(address.host, port)):
             return Listen(address.host, port)
     raise NotReady(
         f"no free port from {address.port} on at {address.host}", todo="end what listens there, or set another"
     )
+
+
+_reserved: list[int] = []  # open descriptors; the locks end with the process
+
+
+def _reserve(port: int) -> bool:
+    path = Path(tempfile.gettempdir()) / f"todoku-port-{port}-{os.geteuid()}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    _reserved.append(descriptor)
+    return True
 
 
 def _answers(address: Listen) -> bool:
