@@ -43,9 +43,11 @@ class FieldReader:
 
     def _scan(self) -> Scan:
         scan = scan_letter(self.site, self.letter, self.site.scan)
-        if self.letter.html is not None and not scan.by_label:
-            return scan_letter(self.site, self.letter, self.site.scan_table)
-        return scan
+        if self.letter.html is None or "\t" not in self.letter.folded:
+            return scan
+        # Table cells turned to text stand with a TAB between them, and often without the marks of the plain mail.
+        rows = scan_letter(self.site, self.letter, self.site.scan_table)
+        return rows if len(rows.by_label) > len(scan.by_label) else scan
 
     def use_arrows(self) -> None:
         """Read `old → new` inside a value as a change, as the site's layout writes it."""
@@ -153,7 +155,7 @@ class FieldReader:
 
 
 def _in_link(field: CompiledField, link: Piece) -> Piece | None:
-    path, _, query = link.folded.partition("?")
+    path, _, query = link.folded.partition("#")[0].partition("?")
     if field.rule.syntax == "url_path":
         return _in_path(field.rule.labels, path, link)
     start = len(path) + 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from todoku.extraction.compiled import CompiledSite
-from todoku.extraction.convert import identifier, party_size, text_block
+from todoku.extraction.convert import identifier, party_size, person, text_block
 from todoku.extraction.definition import Structured
 from todoku.extraction.facts import NEEDS_START
 from todoku.extraction.phone import to_e164
@@ -22,6 +23,8 @@ from todoku.mail.types import ParsedMail
 
 _NO_MINOR_UNITS = frozenset({"JPY", "KRW", "VND", "CLP", "ISK"})
 _LONGEST_TEXT = 2_000
+_CURRENCY = re.compile(r"[A-Z]{3}\Z")
+_PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?\Z")
 
 
 class _Refused(Exception):
@@ -77,10 +80,11 @@ def _facts(item: dict[str, Any], structured: Structured) -> Facts:
     start = _moment(item, "startTime")
     if start is None and event in NEEDS_START:
         raise _Refused("missing:start")
-    person = item.get("underName")
-    person = person if isinstance(person, dict) else {"name": person}
+    under = item.get("underName")
+    under = under if isinstance(under, dict) else {"name": under}
     place = item.get("reservationFor")
-    email = _text(person, "email")
+    email = _text(under, "email")
+    written = person(_text(under, "name") or "")
     return Facts(
         event=event,
         reference=reference,
@@ -89,8 +93,9 @@ def _facts(item: dict[str, Any], structured: Structured) -> Facts:
         end=_moment(item, "endTime"),
         party_size=_party(item.get("partySize")),
         guest=GuestFacts(
-            name=_text(person, "name"),
-            phone=to_e164(_text(person, "telephone") or ""),
+            name=written.name,
+            kana=written.kana,
+            phone=to_e164(_text(under, "telephone") or ""),
             email=email if email is not None and is_addr_spec(email) else None,
         ),
         amount=_amount(item),
@@ -136,11 +141,7 @@ def _party(value: object) -> int | None:
 def _amount(item: dict[str, Any]) -> Amount | None:
     currency = _text(item, "priceCurrency")
     price = _text(item, "totalPrice") or _text(item, "price")
-    if currency is None or price is None or len(currency) != 3:
+    if currency is None or price is None or not _CURRENCY.match(currency) or not _PRICE.match(price):
         return None
-    try:
-        value = Decimal(price) * (1 if currency in _NO_MINOR_UNITS else 100)
-        minor = int(value)
-    except (InvalidOperation, ValueError, OverflowError):
-        return None
-    return Amount(minor, currency.upper()) if value == minor and len(price) <= 15 else None
+    value = Decimal(price) * (1 if currency in _NO_MINOR_UNITS else 100)
+    return Amount(int(value), currency) if value == int(value) else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import phonenumbers
-
 from todoku.kernel.folding import fold_for_matching
 
 _NUMBER_ONLY = re.compile(r"\+?[0-9() .\-/]{8,24}\Z")
@@ -33,6 +31,8 @@ def to_e164(written: str, *, country: str = "JP") -> str | None:
 
 def by_library(folded: str, *, country: str) -> str | None:
     """Return what the phonenumbers library makes of it, or None when it is no possible number."""
+    import phonenumbers  # here, because its tables take 40 ms to load and most numbers never need them
+
     try:
         number = phonenumbers.parse(folded, country)
     except phonenumbers.NumberParseException:

@@ -1,0 +1,8 @@
+"""The story-tellers of the samples, for tests that vary what they tell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "samples"))
