@@ -153,6 +153,7 @@ class EmbeddedPostgres:
                     "--locale=C",
                     *locale,
                     "--auth=peer",
+                    "--data-checksums",
                     "--no-instructions",
                 ),
                 death_signal=signal.SIGKILL,
