@@ -76,10 +76,10 @@ _NUMBER_FORM = (
     r"(?P<m2>\d{1,2})[ ]?(?P=separator)[ ]?(?P<d2>\d{1,2})(?!\d)" + _WEEKDAY_JA.format("w2")
 )
 # 08/30(日)
-_SHORT_FORM = r"(?<![\d/.:-])(?P<m3>\d{1,2})/(?P<d3>\d{1,2})(?![\d/]|\.\d)" + _WEEKDAY_JA.format("w3")
+_SHORT_FORM = r"(?<![\d/.-])(?P<m3>\d{1,2})/(?P<d3>\d{1,2})(?![\d/]|\.\d)" + _WEEKDAY_JA.format("w3")
 # Saturday, 10 October 2026; 3rd May 2026; 10 Oct
 _DAY_FIRST_FORM = (
-    _WEEKDAY_EN.format("w4") + r"(?<![\d.:/-])(?P<d4>\d{1,2})(?:st|nd|rd|th)?\.?[ ]{1,3}(?:of )?"
+    _WEEKDAY_EN.format("w4") + r"(?<![\d./-])(?P<d4>\d{1,2})(?:st|nd|rd|th)?\.?[ ]{1,3}(?:of )?"
     + _MONTH_EN.format("m4") + r"(?:,?[ ]{1,3}(?P<y4>\d{4})(?!\d))?"
 )  # fmt: skip
 # October 10, 2026; Sat, Oct 10
@@ -138,7 +138,7 @@ def _year(found: re.Match[str], form: str) -> int | None:
 
 
 _TIME = re.compile(
-    r"(?:(?P<before>午前|午後|(?<![a-z])[ap]\.?m\.?)[ \t]{0,2})?(?<![\d:.,/-])(?P<hour>\d{1,2})[ \t]?"
+    r"(?:(?P<before>午前|午後|(?<![a-z])[ap]\.?m\.?)[ \t]{0,2})?(?<![\d.,/])(?P<hour>\d{1,2})[ \t]?"
     r"(?::[ \t]?(?P<minute>\d{2})(?::\d{2})?(?![\d:])"
     r"|時(?!間)(?:[ \t]?(?P<minute_ja>\d{1,2})[ \t]?分|[ \t]?(?P<half>半))?"
     r"|(?=[ ]?[ap]\.?m\b))"

@@ -53,7 +53,7 @@ class StructureReader:
         self._scan_bytes_left = 8 * limits.mail_bytes
 
     def read(self, raw: bytes) -> list[tuple[str, str]]:
-        """Return the header fields of the mail in order (raw values by latin-1); `first_fields` and `leaves` are filled.
+        """Return the header fields in order (raw values by latin-1); `first_fields` and `leaves` are filled.
 
         Raises NotAMail, HeadersTooLarge, TooManyParts, TooDeep; nothing else, whatever the bytes are.
         """
