@@ -43,7 +43,7 @@ BATCH_MAILS: Final = 200
 FETCH_WAIT_SECONDS: Final = 1.0
 # A killed reader's mails wait this long; work that takes longer says so (`extend`).
 ACK_WAIT_SECONDS: Final = 10.0
-NAK_SECONDS: Final = 5.0
+NAK_SECONDS: Final = 2.0
 DRAIN_ATTEMPTS: Final = 8
 
 

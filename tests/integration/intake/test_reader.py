@@ -295,6 +295,43 @@ async def test_a_reader_that_is_stopped_while_the_database_is_away_leaves_its_ma
     assert await office.balance() == {"arrived": 1, "pending": 0, "applied": 1}
 
 
+async def test_a_vault_that_can_not_be_read_now_is_asked_again(
+    office: Office, gnavi: Gnavi, logged: Callable[[str], asyncio.Event]
+) -> None:
+    (waiting,) = await office.arrive(gnavi("PL1"))
+    path = office.home / "vault" / office.mine / waiting.sha256[:2] / waiting.sha256
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()  # reading it fails, and not because the file is missing
+    away, recorded = logged("mail.vault_away"), logged("mail.recorded")
+    stop = asyncio.Event()
+    running = asyncio.create_task(office.reader().run(stop))
+    await asyncio.wait_for(away.wait(), 30)
+    assert await office.balance() == {"arrived": 1, "pending": 1}
+    path.rmdir()
+    path.write_bytes(content)
+    await asyncio.wait_for(recorded.wait(), 30)
+    stop.set()
+    await running
+    assert await office.balance() == {"arrived": 1, "pending": 0, "applied": 1}
+
+
+async def test_a_reader_outlives_its_database_connection(
+    office: Office, gnavi: Gnavi, logged: Callable[[str], asyncio.Event]
+) -> None:
+    recorded = logged("mail.recorded")
+    stop = asyncio.Event()
+    running = asyncio.create_task(office.reader().run(stop))
+    for number in range(3):
+        recorded.clear()
+        await office.arrive(gnavi(f"PL{number}"))
+        await asyncio.wait_for(recorded.wait(), 30)
+        assert await office.ask(_end_other_connections) >= 1
+    stop.set()
+    await running
+    assert await office.balance() == {"arrived": 3, "pending": 0, "applied": 3}
+
+
 _REFUSE = """
 CREATE FUNCTION todoku_test_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -325,3 +362,15 @@ def _execute(statement: str) -> None:
 
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def _end_other_connections() -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        (ended,) = cursor.fetchone()
+    return int(ended)
