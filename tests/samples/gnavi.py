@@ -7,8 +7,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from people import (
-    ASAMA, GINZA, ITO, KOBAYASHI, MORI, NAKAMURA, SATO, SHINJUKU, SUZUKI_COMPANY, TAKAHASHI_PLAIN, WATANABE,
-    YAMAZAKI, YOKOHAMA, Booking, Shop, at, weekday,
+    ASAMA,
+    GINZA,
+    ITO,
+    KOBAYASHI,
+    MORI,
+    NAKAMURA,
+    SATO,
+    SHINJUKU,
+    SUZUKI_COMPANY,
+    TAKAHASHI_PLAIN,
+    WATANABE,
+    YAMAZAKI,
+    YOKOHAMA,
+    Booking,
+    Shop,
+    at,
+    weekday,
 )  # fmt: skip
 from timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
 from writing import Envelope, write
@@ -80,7 +95,9 @@ def mail(
     event = events.get(said, "changed" if kind == "changed" else "booked")
     text = page(now, said, "ネット予約についてお知らせします。", reason=reason, size=size)
     raw = write(envelope(now.shop, SUBJECTS[kind], issued, f"{now.reference}.{issued:%m%d%H%M}"), text, shape)
-    return Sample(issued, SITE, f"gnavi-{event}-{slug or now.guest.key}", raw, answer(event, issued, now, cancel_reason=reason))
+    return Sample(
+        issued, SITE, f"gnavi-{event}-{slug or now.guest.key}", raw, answer(event, issued, now, cancel_reason=reason)
+    )
 
 
 def tell(line: Timeline) -> None:
@@ -91,15 +108,35 @@ def tell(line: Timeline) -> None:
 
 
 def _lives(line: Timeline) -> None:
-    taka = Booking(GINZA, TAKAHASHI_PLAIN, "PL10000001", at("10-08 18:30"), 2, "旬の握りと天ぷらのコース（全9品）", "カウンター")
+    taka = Booking(
+        GINZA, TAKAHASHI_PLAIN, "PL10000001", at("10-08 18:30"), 2, "旬の握りと天ぷらのコース（全9品）", "カウンター"
+    )
     line.add(mail("requested", at("09-24 09:00"), taka, "jis"))
     line.add(mail("confirmed", at("09-24 11:30"), taka, "jis", slug="takahashi-request-confirmed"))
     three = replace(taka, party=3)
     line.add(mail("changed", at("10-02 20:00"), three, "jis"))
 
-    company = Booking(SHINJUKU, SUZUKI_COMPANY, "PL10000002", at("10-16 19:00"), 20, "大宴会プラン①", "座敷", "上座・下座の席札をお願いします")
+    company = Booking(
+        SHINJUKU,
+        SUZUKI_COMPANY,
+        "PL10000002",
+        at("10-16 19:00"),
+        20,
+        "大宴会プラン①",
+        "座敷",
+        "上座・下座の席札をお願いします",
+    )
     line.add(mail("booked", at("09-30 17:00"), company, "jis", slug="company-kabu"))
-    line.add(mail("cancelled-by-shop", at("10-06 10:00"), company, "jis", slug="company-kabu-by-the-shop", reason="台風による臨時休業"))
+    line.add(
+        mail(
+            "cancelled-by-shop",
+            at("10-06 10:00"),
+            company,
+            "jis",
+            slug="company-kabu-by-the-shop",
+            reason="台風による臨時休業",
+        )
+    )
     naka = Booking(YOKOHAMA, NAKAMURA, "PL10000003", at("10-17 12:00"), 3, "Lunch A", "テラス")
     line.add(mail("requested", at("10-08 08:00"), naka, "sjis"))
     line.add(mail("declined", at("10-08 09:10"), naka, "sjis", reason="満席のため"))
@@ -115,13 +152,34 @@ def _traps(line: Timeline) -> None:
     sato = Booking(SHINJUKU, SATO, "PL10000011", at("10-31 18:00"), 4, "炭火焼きコース", "テーブル")
     per_head = "4名(お1人様:4名)"
     line.add(mail("booked", at("10-18 12:00"), sato, "jis", slug="sato-per-head-label", size=per_head))
-    line.add(mail("changed", at("10-25 12:00"), sato, "jis", slug="subject-says-changed", state="キャンセル", reason="お客様都合"))
+    line.add(
+        mail(
+            "changed",
+            at("10-25 12:00"),
+            sato,
+            "jis",
+            slug="subject-says-changed",
+            state="キャンセル",
+            reason="お客様都合",
+        )
+    )
     line.add(mail("booked", at("10-26 12:00"), replace(sato, party=2), "jis", slug="sato-again-same-number"))
 
     children = Booking(YOKOHAMA, KOBAYASHI, "PL10000012", at("11-15 17:30"), 3, "Family set", "ソファ")
-    line.add(mail("booked", at("11-01 09:40"), children, "cp932-base64", slug="children-under-12", size="大人2人 子供（12歳未満）1人"))
+    line.add(
+        mail(
+            "booked",
+            at("11-01 09:40"),
+            children,
+            "cp932-base64",
+            slug="children-under-12",
+            size="大人2人 子供（12歳未満）1人",
+        )
+    )
     yama = Booking(GINZA, YAMAZAKI, "PL10000013", at("11-24 20:00"), 2, "おまかせ", "カウンター")
-    line.add(mail("cancelled", at("11-14 10:00"), yama, "alternative-jis", slug="before-its-booking", reason="お客様都合"))
+    line.add(
+        mail("cancelled", at("11-14 10:00"), yama, "alternative-jis", slug="before-its-booking", reason="お客様都合")
+    )
     asama = Booking(GINZA, ASAMA, "PL10000014", at("11-23 18:30"), 2, "旬の握りと天ぷらのコース（全9品）", "カウンター")
     line.add(mail("booked", at("11-15 15:15"), asama, "html", slug="html-only"))
     line.repeat("gnavi-booked-html-only-repeated", minutes=30)
@@ -133,12 +191,61 @@ def _other(line: Timeline) -> None:
         return Sample(issued, SITE, f"gnavi-{slug}", raw, expected)
 
     booking = Booking(GINZA, ITO, "PL10000005", at("12-18 19:00"), 6, "ふぐ尽くし", "個室")
-    digest = "届屋 銀座本店 様 (abcd001)\n\n本日来店予定のご予約は1件です。\n\n［予約番号］ PL10000014\n［状態］ 確定済\n［来店日時］ 2026年11月23日(月) 18時30分\n［来店人数］ 2名\n"
-    line.add(other(at("11-21 09:00"), "digest-quoting-labels", "【ぐるなび】本日（11月21日）来店予定のご予約情報", digest, "jis", notice(SITE, at("11-21 09:00"), "digest")))
+    digest = (
+        "届屋 銀座本店 様 (abcd001)\n\n本日来店予定のご予約は1件です。\n\n"
+        "［予約番号］ PL10000014\n［状態］ 確定済\n"
+        "［来店日時］ 2026年11月23日(月) 18時30分\n［来店人数］ 2名\n"
+    )
+    line.add(
+        other(
+            at("11-21 09:00"),
+            "digest-quoting-labels",
+            "【ぐるなび】本日（11月21日）来店予定のご予約情報",
+            digest,
+            "jis",
+            notice(SITE, at("11-21 09:00"), "digest"),
+        )
+    )
     waiting = page(booking, "未確定", "お客様がお返事をお待ちです。")
-    line.add(other(at("11-21 07:30"), "reminder-to-answer", "【ぐるなび】ネット予約の「確定」または「キャンセル」をお願いします", waiting, "jis", notice(SITE, at("11-21 07:30"), "reminder")))
-    line.add(other(at("10-09 11:00"), "reminder-visit-happened", "【ぐるなび】来店実績の確認はお済みでしょうか", digest, "utf8-base64", notice(SITE, at("10-09 11:00"), "reminder")))
+    line.add(
+        other(
+            at("11-21 07:30"),
+            "reminder-to-answer",
+            "【ぐるなび】ネット予約の「確定」または「キャンセル」をお願いします",
+            waiting,
+            "jis",
+            notice(SITE, at("11-21 07:30"), "reminder"),
+        )
+    )
+    line.add(
+        other(
+            at("10-09 11:00"),
+            "reminder-visit-happened",
+            "【ぐるなび】来店実績の確認はお済みでしょうか",
+            digest,
+            "utf8-base64",
+            notice(SITE, at("10-09 11:00"), "reminder"),
+        )
+    )
     offer = "加盟店様\n\n新春の特集にご参加ください。［来店日時］の多い時期です。\n"
-    line.add(other(at("11-16 10:00"), "promotion", "【ぐるなび】新春キャンペーンのご案内", offer, "sjis", notice(SITE, at("11-16 10:00"), "promotion")))
+    line.add(
+        other(
+            at("11-16 10:00"),
+            "promotion",
+            "【ぐるなび】新春キャンペーンのご案内",
+            offer,
+            "sjis",
+            notice(SITE, at("11-16 10:00"), "promotion"),
+        )
+    )
     strange = page(booking, "仮押さえ", "ネット予約についてお知らせします。")
-    line.add(other(at("11-21 09:30"), "unknown-state", SUBJECTS["booked"], strange, "jis", unknown(SITE, at("11-21 09:30"), "unknown_kind")))
+    line.add(
+        other(
+            at("11-21 09:30"),
+            "unknown-state",
+            SUBJECTS["booked"],
+            strange,
+            "jis",
+            unknown(SITE, at("11-21 09:30"), "unknown_kind"),
+        )
+    )

@@ -54,8 +54,12 @@ class Guest:
         return "+81" + digits[1:] if digits else None
 
 
-TAKAHASHI = Guest("髙橋", "一郎", "タカハシ", "イチロウ", "090-0000-1111", "ichiro.takahashi@example.com", key="takahashi")
-TAKAHASHI_PLAIN = Guest("高橋", "一郎", "タカハシ", "イチロウ", "090-0000-1111", "ichiro.takahashi@example.com", key="takahashi")
+TAKAHASHI = Guest(
+    "髙橋", "一郎", "タカハシ", "イチロウ", "090-0000-1111", "ichiro.takahashi@example.com", key="takahashi"
+)
+TAKAHASHI_PLAIN = Guest(
+    "高橋", "一郎", "タカハシ", "イチロウ", "090-0000-1111", "ichiro.takahashi@example.com", key="takahashi"
+)
 SATO = Guest("佐藤", "花子", "サトウ", "ハナコ", "090-0000-2222", "hanako.sato@example.com", key="sato")
 YAMAZAKI = Guest("山﨑", "健", "ヤマザキ", "ケン", "080-0000-3333", "ken.yamazaki@example.com", key="yamazaki")
 SUZUKI_COMPANY = Guest("㈱オリゾン商事 鈴木", "", "スズキ", "", "03-0000-4444", key="suzuki")

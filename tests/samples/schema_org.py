@@ -9,7 +9,18 @@ from datetime import datetime
 from typing import Any
 
 from people import (
-    GINZA, KELLER, KOBAYASHI, NAKAMURA, OKAFOR, SATO, SHINJUKU, TAKAHASHI, YOKOHAMA, Booking, Shop, at,
+    GINZA,
+    KELLER,
+    KOBAYASHI,
+    NAKAMURA,
+    OKAFOR,
+    SATO,
+    SHINJUKU,
+    TAKAHASHI,
+    YOKOHAMA,
+    Booking,
+    Shop,
+    at,
 )  # fmt: skip
 from timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
 from writing import Envelope, write
@@ -73,7 +84,8 @@ def microdata(booking: Booking, status: str) -> str:
         f'<b itemprop="name">{html.escape(booking.shop.name_en)}</b></div>'
         f'<time itemprop="startTime" datetime="{booking.start.isoformat()}">{booking.start:%d %B %H:%M}</time>'
         f'<meta itemprop="partySize" content="{booking.party}"/>'
-        f'<a itemprop="modifyReservationUrl" href="{html.escape(modify_link(booking))}">Change</a></div></body></html>\n'
+        f'<a itemprop="modifyReservationUrl" href="{html.escape(modify_link(booking))}">Change</a>'
+        "</div></body></html>\n"
     )
 
 
@@ -87,7 +99,9 @@ def answer(event: str, issued: datetime, now: Booking) -> dict[str, Any]:
 
 def mail(event: str, issued: datetime, now: Booking, body: str, slug: str, shape: str = "html") -> Sample:
     """Return one notification with its answer."""
-    head = envelope(now.shop, f"Reservation {now.reference} at {now.shop.name_en}", issued, f"{now.reference}.{issued:%m%d%H%M}")
+    head = envelope(
+        now.shop, f"Reservation {now.reference} at {now.shop.name_en}", issued, f"{now.reference}.{issued:%m%d%H%M}"
+    )
     text = f"Your guest {now.guest.name}, {now.party} people, {now.start:%d %B %H:%M}\n"
     raw = write(head, text, shape, html_body=body)
     return Sample(issued, SITE, f"schema-org-{event}-{slug}", raw, answer(event, issued, now))
@@ -106,18 +120,53 @@ def _dump(value: object) -> str:
 
 def _lives(line: Timeline) -> None:
     keller = Booking(YOKOHAMA, KELLER, "SE-1001", at("10-03 19:00"), 2)
-    line.add(mail("booked", at("09-21 15:00"), keller, page(keller, _dump(markup(keller, "Confirmed")), "New reservation"), "keller-old-status-word"))
-    line.add(mail("cancelled", at("09-27 08:00"), keller, page(keller, _dump(markup(keller, "ReservationCancelled")), "Cancelled"), "keller"))
+    line.add(
+        mail(
+            "booked",
+            at("09-21 15:00"),
+            keller,
+            page(keller, _dump(markup(keller, "Confirmed")), "New reservation"),
+            "keller-old-status-word",
+        )
+    )
+    line.add(
+        mail(
+            "cancelled",
+            at("09-27 08:00"),
+            keller,
+            page(keller, _dump(markup(keller, "ReservationCancelled")), "Cancelled"),
+            "keller",
+        )
+    )
     okafor = Booking(GINZA, OKAFOR, "SE-1002", at("10-23 18:30"), 4)
     pending = page(okafor, _dump(markup(okafor, "ReservationPending")), "Please answer")
     line.add(mail("requested", at("10-13 07:00"), okafor, pending, "okafor", "alternative"))
     line.add(mail("booked", at("10-13 12:00"), okafor, microdata(okafor, "ReservationConfirmed"), "okafor-microdata"))
     taka = Booking(GINZA, TAKAHASHI, "SE-1003", at("11-18 19:00"), 2)
-    line.add(mail("booked", at("11-07 10:00"), taka, page(taka, _dump([markup(taka, "ReservationConfirmed")]), "New reservation"), "takahashi-in-a-list"))
+    line.add(
+        mail(
+            "booked",
+            at("11-07 10:00"),
+            taka,
+            page(taka, _dump([markup(taka, "ReservationConfirmed")]), "New reservation"),
+            "takahashi-in-a-list",
+        )
+    )
     hold = Booking(SHINJUKU, NAKAMURA, "SE-1004", at("12-03 18:00"), 8)
-    line.add(mail("tentative", at("11-18 10:00"), hold, page(hold, _dump(markup(hold, "ReservationHold")), "On hold"), "nakamura-hold"))
+    line.add(
+        mail(
+            "tentative",
+            at("11-18 10:00"),
+            hold,
+            page(hold, _dump(markup(hold, "ReservationHold")), "On hold"),
+            "nakamura-hold",
+        )
+    )
     sato = Booking(SHINJUKU, SATO, "SE-1005", at("12-10 19:30"), 3)
-    graph = {"@context": "https://schema.org", "@graph": [{"@type": "Organization", "name": "Seat Example"}, markup(sato, "Pending")]}
+    graph = {
+        "@context": "https://schema.org",
+        "@graph": [{"@type": "Organization", "name": "Seat Example"}, markup(sato, "Pending")],
+    }
     line.add(mail("requested", at("11-21 06:00"), sato, page(sato, _dump(graph), "Please answer"), "sato-in-a-graph"))
     gone = replace(okafor, start=at("10-23 18:30"))
     line.add(mail("cancelled", at("10-22 09:00"), gone, microdata(gone, "Cancelled"), "okafor-microdata"))
@@ -126,19 +175,61 @@ def _lives(line: Timeline) -> None:
 def _broken(line: Timeline) -> None:
     koba = Booking(YOKOHAMA, KOBAYASHI, "SE-1006", at("11-26 18:00"), 2)
     good = _dump(markup(koba, "ReservationConfirmed"))
-    mended = "<!--\n" + good.replace('"partySize": "2"', '"partySize": "2",\n  "x": "line\nend"').rstrip("}\n") + ",\n}\n-->"
-    line.add(mail("booked", at("11-12 12:00"), koba, page(koba, mended, "New reservation"), "kobayashi-broken-json-mended"))
+    mended = (
+        "<!--\n" + good.replace('"partySize": "2"', '"partySize": "2",\n  "x": "line\nend"').rstrip("}\n") + ",\n}\n-->"
+    )
+    line.add(
+        mail("booked", at("11-12 12:00"), koba, page(koba, mended, "New reservation"), "kobayashi-broken-json-mended")
+    )
     refused = good.replace('"reservationNumber": ', '"reservationNumber" ')
     head = envelope(YOKOHAMA, "Reservation SE-1007 at Bistro Ato Yokohama", at("11-12 13:00"), "SE-1007.refused")
     raw = write(head, "", "html", html_body=page(koba, refused, "New reservation"))
-    line.add(Sample(at("11-12 13:00"), SITE, "schema-org-unknown-layout-broken-json", raw, unknown(SITE, at("11-12 13:00"), "broken_markup")))
+    line.add(
+        Sample(
+            at("11-12 13:00"),
+            SITE,
+            "schema-org-unknown-layout-broken-json",
+            raw,
+            unknown(SITE, at("11-12 13:00"), "broken_markup"),
+        )
+    )
 
 
 def _nobody(line: Timeline) -> None:
     folder = "none"
-    supplier = Envelope("とどけ青果", "order@yasai.example", "demo-ginza-tabelog@in.todoku.example", "明日の配送について", at("10-11 09:00"), "<1@yasai.example>")
+    supplier = Envelope(
+        "とどけ青果",
+        "order@yasai.example",
+        "demo-ginza-tabelog@in.todoku.example",
+        "明日の配送について",
+        at("10-11 09:00"),
+        "<1@yasai.example>",
+    )
     text = "いつもお世話になっております。\n明日の納品は7:30頃の予定です。人数分の柚子もお持ちします。\n"
-    line.add(Sample(at("10-11 09:00"), folder, "none-supplier-mail", write(supplier, text, "jis"), notice(None, at("10-11 09:00"), "other")))
-    hello = Envelope("Gmail Team", "forwarding-noreply@google.com", "demo-ginza-tabelog@in.todoku.example", "(#123456789) Gmail の転送の確認", at("09-20 09:00"), "<2@google.com>")
+    line.add(
+        Sample(
+            at("10-11 09:00"),
+            folder,
+            "none-supplier-mail",
+            write(supplier, text, "jis"),
+            notice(None, at("10-11 09:00"), "other"),
+        )
+    )
+    hello = Envelope(
+        "Gmail Team",
+        "forwarding-noreply@google.com",
+        "demo-ginza-tabelog@in.todoku.example",
+        "(#123456789) Gmail の転送の確認",
+        at("09-20 09:00"),
+        "<2@google.com>",
+    )
     confirm = "確認コード: 123456789\n転送を許可するには次のリンクをクリックしてください。\nhttps://mail-settings.google.com/mail/vf-example\n"
-    line.add(Sample(at("09-20 09:00"), folder, "none-forwarding-confirmation", write(hello, confirm, "utf8-base64"), notice(None, at("09-20 09:00"), "forwarding_confirmation")))
+    line.add(
+        Sample(
+            at("09-20 09:00"),
+            folder,
+            "none-forwarding-confirmation",
+            write(hello, confirm, "utf8-base64"),
+            notice(None, at("09-20 09:00"), "forwarding_confirmation"),
+        )
+    )

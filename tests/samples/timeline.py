@@ -90,7 +90,9 @@ def unknown(site: str | None, issued: datetime, problem: str) -> dict[str, Any]:
     return {**NOTHING, "outcome": "unknown_layout", "site": site, "problem": problem, "issued_at": iso(issued)}
 
 
-def guest(name: str | None, kana: str | None = None, phone: str | None = None, email: str | None = None) -> dict[str, Any]:
+def guest(
+    name: str | None, kana: str | None = None, phone: str | None = None, email: str | None = None
+) -> dict[str, Any]:
     """Return the guest of an answer."""
     return {"name": name, "kana": kana, "phone": phone, "email": email}
 

@@ -1,11 +1,12 @@
 """Extraction: what a notification mail says.
 
-Purpose     raw bytes in, a Reading out: facts of one reservation, or which other mail it is, or that nobody can read it.
+Purpose     raw bytes in, a Reading out: facts of one reservation, or which other mail it is, or that nobody can
+            read it.
 Reads       the bytes it is given, and the site definitions and samples in its own package (`sites/`), once.
 Writes      nothing.
 Guarantees  pure: the same bytes give the same Reading; no clock, network or database. Nothing is guessed: a key that
-            is not found makes `unknown_layout`. Evidence says where each value stood. Time is bounded by the size of the
-            mail: patterns run on RE2.
+            is not found makes `unknown_layout`. Evidence says where each value stood. Time is bounded by the size of
+            the mail: what authors write as patterns runs on RE2.
 Settings    none.
 Known limits  times in forwarded header blocks without an offset are passed over; a notification inside the text of a
             forwarded mail is read only once, the first one.

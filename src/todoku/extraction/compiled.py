@@ -17,8 +17,8 @@ from todoku.kernel.folding import fold_for_matching
 _B = "[ \t]*"
 _LABEL_EDGES = " \t\n:|[]【】■□●◆◇○▼・"
 
-# Each but square_inline begins on a new line: the scan pattern opens with "\n{B}". {L} is the alternation of the labels,
-# {B} any blanks. A colon may follow a bracketed label because a table cell turned to text gets one.
+# Each but square_inline begins on a new line: the scan pattern opens with the line end before it. {L} is the
+# alternation of the labels, {B} any blanks. A colon may follow a bracketed label: a table cell turned to text has one.
 _SYNTAXES: dict[str, tuple[str, ValueMode]] = {
     "colon": ("{L}{B}:[ \t:]*", "line"),
     "square_colon": ("■{B}{L}{B}:[ \t:]*", "line"),

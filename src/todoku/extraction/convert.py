@@ -12,7 +12,9 @@ _PARENTHESES = re.compile(r"\(([^()]*)\)")
 _KANA = re.compile(r"[\u3040-\u30ff\uff65-\uff9f\u31f0-\u31ff \u3000]+\Z")
 _LONGEST_PARTY = 200
 _ONE_PERSON = re.compile(r"お(?:[0-9]+|一|ひと)(?:人|名|り)様?")
-_COUNT = re.compile(r"(?P<label>[^0-9]*?)[x×:=]? *(?P<number>[0-9]{1,4}) *(?:名|人|people|persons?|guests?)? *様?[ ,、/・]*")
+_COUNT = re.compile(
+    r"(?P<label>[^0-9]*?)[x×:=]? *(?P<number>[0-9]{1,4}) *(?:名|人|people|persons?|guests?)? *様?[ ,、/・]*"
+)
 _TOTAL = re.compile(r"(?:合計|計|total) *:? *\Z", re.IGNORECASE)
 
 
@@ -66,8 +68,8 @@ def without_honorific(name: str, *, glued: bool = True) -> tuple[str, bool]:
 def party_size(written: str) -> int | None:
     """Return how many people come.
 
-    `2名様` 2, `大人2人 子供（12歳未満）1人` 3, `4名(お1人様:4名)` 4: a number inside parentheses or inside お1人様 is part of
-    a label and never a count (trap 2). A total beside its parts must be their sum, else None.
+    `2名様` 2, `大人2人 子供（12歳未満）1人` 3, `4名(お1人様:4名)` 4: a number inside parentheses or inside お1人様 is
+    part of a label and never a count (trap 2). A total beside its parts must be their sum, else None.
     """
     text = " ".join(fold_for_matching(written).split())
     if len(text) > _LONGEST_PARTY:

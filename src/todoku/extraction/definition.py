@@ -30,7 +30,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Refuse a key that the language does not have: a misspelt key must not be silence."""
 
 
-class Recognise(_Strict):
+class Recognise(_Strict, frozen=True):
     """How a mail is known to be of this site: by who sent it, or, when it was forwarded, by marks in its text.
 
     senders: whole addresses. domains: the domain or any below it. marks: lists of words; a list is met when all of
@@ -43,7 +43,7 @@ class Recognise(_Strict):
     marks: tuple[tuple[str, ...], ...] = ()
 
 
-class Layout(_Strict):
+class Layout(_Strict, frozen=True):
     """What separates values. rulers, stops: how a line begins that ends a value, as plain words, not patterns; a ruler
     also ends a before or after block that has had a label.
 
@@ -58,7 +58,7 @@ class Layout(_Strict):
     arrow: str | None = None
 
 
-class FieldRule(_Strict):
+class FieldRule(_Strict, frozen=True):
     """Where one value stands. Several rules of one name are tried in order; the first that yields a value counts.
 
     syntax: one of the named ones (docs/sites.md). labels: the words before the value; for url_query the names of
@@ -81,7 +81,7 @@ class FieldRule(_Strict):
     join: bool = False
 
 
-class KindRule(_Strict):
+class KindRule(_Strict, frozen=True):
     """One rule of the ordered list that decides the kind; all given conditions must hold.
 
     Gives either an event or a notice. subject, body: any of these words; blanks don't count, and `…` inside a word
@@ -101,14 +101,14 @@ class KindRule(_Strict):
     sender: tuple[str, ...] = ()
 
 
-class Structured(_Strict):
+class Structured(_Strict, frozen=True):
     """For a site that is read from schema.org markup: the types it reads, and its status words as events."""
 
     types: tuple[str, ...]
     status: dict[str, Event]
 
 
-class Definition(_Strict):
+class Definition(_Strict, frozen=True):
     """One whole `site.toml`."""
 
     id: str

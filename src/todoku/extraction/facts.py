@@ -14,9 +14,7 @@ from todoku.extraction.visit import DateContradiction, read_visit
 from todoku.kernel.addresses import is_addr_spec
 from todoku.kernel.money import read_money
 
-NEEDS_START = frozenset(
-    {Event.BOOKED, Event.REQUESTED, Event.TENTATIVE, Event.CHANGED, Event.CHANGE_REQUESTED}
-)
+NEEDS_START = frozenset({Event.BOOKED, Event.REQUESTED, Event.TENTATIVE, Event.CHANGED, Event.CHANGE_REQUESTED})
 """A cancellation is complete without its time: the reference says what is cancelled."""
 
 

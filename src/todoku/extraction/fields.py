@@ -9,7 +9,18 @@ from urllib.parse import unquote
 from todoku.extraction.compiled import CompiledField, CompiledSite, squeeze
 from todoku.extraction.convert import text_block
 from todoku.extraction.letter import Letter
-from todoku.extraction.scan import AFTER, MAIN, Piece, Scan, addressee_piece, labelled_piece, link_piece, pattern_piece, scan_letter, shaped_span
+from todoku.extraction.scan import (
+    AFTER,
+    MAIN,
+    Piece,
+    Scan,
+    addressee_piece,
+    labelled_piece,
+    link_piece,
+    pattern_piece,
+    scan_letter,
+    shaped_span,
+)
 from todoku.extraction.types import Evidence
 from todoku.kernel.folding import fold_for_matching
 

@@ -18,12 +18,14 @@ MAX_HEADER_LINES = 16
 """Header lines of a forwarded mail that are looked at; mail programs write four to six."""
 
 _MARKER = re.compile(
-    r"^[ >]*(?:-{2,} ?(?:Forwarded message|Original Message|Original Appointment|転送メッセージ|転送されたメッセージ|元のメッセージ)"
+    r"^[ >]*(?:-{2,} ?(?:Forwarded message|Original Message|転送メッセージ|転送されたメッセージ|元のメッセージ)"
     r" ?-{0,40}|Begin forwarded message:|転送されたメッセージ:)[ -]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _MARKER_WORDS = ("orwarded ", "riginal ", "FORWARDED", "ORIGINAL", "転送", "元のメッセージ")
-_HEADER_LINE = re.compile(r"[ >*]{0,20}(?P<name>[A-Za-z]{2,12}|差出人|送信者|件名|日付|日時|送信日時|宛先|受信者)\*? ?:\*? ?(?P<value>.*)")
+_HEADER_LINE = re.compile(
+    r"[ >*]{0,20}(?P<name>[A-Za-z]{2,12}|差出人|送信者|件名|日付|日時|送信日時|宛先|受信者)\*? ?:\*? ?(?P<value>.*)"
+)
 _SUBJECT_NAMES = frozenset({"subject", "件名"})
 _SENDER_NAMES = frozenset({"from", "差出人", "送信者"})
 _DATE_NAMES = frozenset({"date", "sent", "日付", "日時", "送信日時"})

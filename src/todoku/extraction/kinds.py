@@ -36,10 +36,7 @@ def _holds(kind: CompiledKind, letter: Letter, scan: Scan, state: str | None) ->
 
 
 def _any_occurs(words: tuple[tuple[str, ...], ...], text: str) -> bool:
-    for parts in words:
-        if parts[0] in text and (len(parts) == 1 or _occurs(parts, text)):
-            return True
-    return False
+    return any(parts[0] in text and (len(parts) == 1 or _occurs(parts, text)) for parts in words)
 
 
 def _occurs(parts: tuple[str, ...], text: str) -> bool:

@@ -16,10 +16,29 @@ class Letter:
     sender: the address that counts. date: aware. html: as sent, or None.
     """
 
-    __slots__ = ("_squeezed_body", "_squeezed_subjects", "begin", "date", "folded", "html", "lined", "sender", "subjects", "text")
+    __slots__ = (
+        "_squeezed_body",
+        "_squeezed_subjects",
+        "begin",
+        "date",
+        "folded",
+        "html",
+        "lined",
+        "sender",
+        "subjects",
+        "text",
+    )
 
     def __init__(
-        self, text: str, folded: str, begin: int, subjects: tuple[str, ...], *, sender: str, date: datetime, html: str | None
+        self,
+        text: str,
+        folded: str,
+        begin: int,
+        subjects: tuple[str, ...],
+        *,
+        sender: str,
+        date: datetime,
+        html: str | None,
     ) -> None:
         self.text = text
         self.folded = folded

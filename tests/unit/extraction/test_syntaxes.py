@@ -12,7 +12,6 @@ from todoku.extraction.fields import FieldReader
 from todoku.extraction.letter import Letter
 from todoku.kernel.folding import fold_for_matching
 
-
 Compile = Callable[[str], CompiledSite]
 
 HEAD = 'id = "x"\nname_ja = "x"\nname_en = "x"\n[[kind]]\nevent = "booked"\nsubject = ["x"]\n'
@@ -20,11 +19,15 @@ HEAD = 'id = "x"\nname_ja = "x"\nname_en = "x"\n[[kind]]\nevent = "booked"\nsubj
 
 def reader(site: CompiledSite, text: str, *, subject: str = "", html: str | None = None) -> FieldReader:
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    return FieldReader(site, Letter(text, fold_for_matching(text), 0, (subject,), sender="a@b.example", date=now, html=html))
+    return FieldReader(
+        site, Letter(text, fold_for_matching(text), 0, (subject,), sender="a@b.example", date=now, html=html)
+    )
 
 
 def field(name: str, syntax: str, labels: str, *more: str) -> str:
-    return f'[[field]]\nname = "{name}"\nsyntax = "{syntax}"\nlabels = [{labels}]\n' + "".join(f"{line}\n" for line in more)
+    return f'[[field]]\nname = "{name}"\nsyntax = "{syntax}"\nlabels = [{labels}]\n' + "".join(
+        f"{line}\n" for line in more
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,20 +72,29 @@ def test_a_label_is_the_whole_label(compiled: Compile, text: str) -> None:
 
 
 def test_several_labels_on_one_line_end_each_other(compiled: Compile) -> None:
-    site = compiled(HEAD + field("seat", "square_inline", '"席"') + field("course", "square_inline", '"メニュー", "予約時メニュー"'))
+    site = compiled(
+        HEAD + field("seat", "square_inline", '"席"') + field("course", "square_inline", '"メニュー", "予約時メニュー"')
+    )
     found = reader(site, "■席 窓側 ■予約時メニュー 季節のコース（税込） ■席数 2")
     assert (found.text("seat"), found.text("course")) == ("窓側", "季節のコース（税込） ■席数 2")
 
 
 def test_a_block_ends_at_the_next_label_a_ruler_or_two_empty_lines(compiled: Compile) -> None:
-    toml = HEAD + '[layout]\nrulers = ["-----"]\nstops = ["▼"]\n' + field("requests", "colon", '"ご要望"', 'value = "block"') + field("seat", "colon", '"席"')
+    toml = (
+        HEAD
+        + '[layout]\nrulers = ["-----"]\nstops = ["▼"]\n'
+        + field("requests", "colon", '"ご要望"', 'value = "block"')
+        + field("seat", "colon", '"席"')
+    )
     site = compiled(toml)
     for end in ("席：A", "----------", "▼詳しくは", "\n\nフッター"):
         assert reader(site, f"ご要望：\n　窓側\n\n　静かな席\n{end}\n").text("requests") == "窓側\n\n静かな席"
 
 
 def test_an_empty_value_is_none_and_never_the_next_label(compiled: Compile) -> None:
-    site = compiled(HEAD + field("seat", "colon", '"席"', 'value = "line_or_next"') + field("course", "colon", '"コース"'))
+    site = compiled(
+        HEAD + field("seat", "colon", '"席"', 'value = "line_or_next"') + field("course", "colon", '"コース"')
+    )
     found = reader(site, "席：\nコース：\n")
     assert (found.text("seat"), found.text("course")) == (None, None)
 
@@ -102,7 +114,10 @@ def test_values_in_the_query_and_the_path_of_the_link(compiled: Compile) -> None
         + field("year_date", "url_path", '"/day/"')
     )
     site = compiled(toml)
-    for address in ("https://owner.example/day/2026-11-20?a=1&bookingId=net:42", "https://owner.example/day/2026-11-20/x?bookingId=net%3A42#top"):
+    for address in (
+        "https://owner.example/day/2026-11-20?a=1&bookingId=net:42",
+        "https://owner.example/day/2026-11-20/x?bookingId=net%3A42#top",
+    ):
         found = reader(site, f"他のリンク https://other.example/?bookingId=7\n＜{address}＞\n")
         assert found.text("reference") == "42"
         assert found.text("year_date") == "2026-11-20"
@@ -117,18 +132,23 @@ def test_a_link_that_is_only_in_an_attribute_is_taken_from_the_html(compiled: Co
 
 
 def test_a_capture_from_the_subject(compiled: Compile) -> None:
-    toml = HEAD + "[[field]]\nname = \"reference\"\nsyntax = \"subject\"\npattern = '\\[予約NO:(IR[0-9]{10})\\]'\n"
+    toml = HEAD + '[[field]]\nname = "reference"\nsyntax = "subject"\npattern = \'\\[予約NO:(IR[0-9]{10})\\]\'\n'
     found = reader(compiled(toml), "本文", subject="【変更_現地決済】予約変更受付のお知らせ ［予約ＮＯ：IR0000000001］")
     assert found.text("reference") == "IR0000000001"
 
 
 def test_a_capture_from_the_text(compiled: Compile) -> None:
-    toml = HEAD + "[[field]]\nname = \"party_size\"\nsyntax = \"text\"\npattern = 'table for ([0-9]+) at'\n"
+    toml = HEAD + '[[field]]\nname = "party_size"\nsyntax = "text"\npattern = \'table for ([0-9]+) at\'\n'
     assert reader(compiled(toml), "Your table for 4 at Bistro").text("party_size") == "4"
 
 
 def test_the_addressee_and_its_code(compiled: Compile) -> None:
-    site = compiled(HEAD + field("shop", "addressee", '"様"') + field("shop_code", "addressee", '"様"') + field("seat", "colon", '"席"'))
+    site = compiled(
+        HEAD
+        + field("shop", "addressee", '"様"')
+        + field("shop_code", "addressee", '"様"')
+        + field("seat", "colon", '"席"')
+    )
     found = reader(site, "いつもありがとうございます\n届屋 銀座本店　様（ａｂｃｄ００１）\n席：A\n別の店 様\n")
     assert (found.text("shop"), found.first_piece("shop_code")) == ("届屋 銀座本店", found.first_piece("shop_code"))
     code = found.first_piece("shop_code")
@@ -138,7 +158,11 @@ def test_the_addressee_and_its_code(compiled: Compile) -> None:
 
 
 def test_words_that_mean_none_and_characters_cut_off(compiled: Compile) -> None:
-    toml = HEAD + field("course", "colon", '"コース"', 'nothing = ["席のみ"]') + field("cancel_reason", "colon", '"理由"', 'strip = "【】"')
+    toml = (
+        HEAD
+        + field("course", "colon", '"コース"', 'nothing = ["席のみ"]')
+        + field("cancel_reason", "colon", '"理由"', 'strip = "【】"')
+    )
     found = reader(compiled(toml), "コース：席 のみ\n理由：【お客様都合】\n")
     assert (found.text("course"), found.text("cancel_reason")) == (None, "お客様都合")
 

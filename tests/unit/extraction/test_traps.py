@@ -18,18 +18,25 @@ TABELOG, HOTPEPPER, GNAVI = "info@mail.tabelog.com", "jp_kanri@hotpepper.jp", "p
 def tabelog(day: str, time: str = "18:30", *, url: str | None = None, party: str = "2名", more: str = "") -> str:
     link = f"https://owner.tabelog.com/tn/time-schedule/{url}?bookingId=net:31000001" if url else "予約番号 ：31000001"
     return (
-        f"届屋 銀座本店 様\n\n-----------\n\nお名前 ：佐藤（サトウ）様\n電話番号 ：09000002222\n日付 ：{day}\n来店時刻 ：{time}\n"
+        f"届屋 銀座本店 様\n\n-----------\n\nお名前 ：佐藤（サトウ）様\n"
+        f"電話番号 ：09000002222\n日付 ：{day}\n来店時刻 ：{time}\n"
         f"人数 ：{party}\nご要望 ：\n{more}キャンセルポリシー：前日 1,000円\n変更は画面から\n\n{link}\n"
     )
 
 
 def hotpepper(*blocks: str, head: str = "") -> str:
-    return f"届屋 銀座本店 様\n{head}\n□■ ご予約内容 ■□\n-----------\n" + "\n-----------\n".join(blocks) + "\n-----------\nフッター\n"
+    return (
+        f"届屋 銀座本店 様\n{head}\n□■ ご予約内容 ■□\n-----------\n"
+        + "\n-----------\n".join(blocks)
+        + "\n-----------\nフッター\n"
+    )
 
 
 def hotpepper_block(state: str, *, heading: str = "", time: str = "18:30", party: str = "2名様") -> str:
     return (
-        f"{heading}■予約依頼番号：HP1\n■来店日時：2026年11月30日(月) {time}\n■代表者：佐藤 花子様\n■人数：{party}\n■ステータス：{state}"
+        f"{heading}■予約依頼番号：HP1\n"
+        f"■来店日時：2026年11月30日(月) {time}\n■代表者：佐藤 花子様\n"
+        f"■人数：{party}\n■ステータス：{state}"
     )
 
 
@@ -59,7 +66,9 @@ def start_of(reading: Reading) -> datetime:
         (datetime(2026, 12, 31, 15, 30, tzinfo=ZoneInfo("UTC")), "01/01", 2027),
     ],
 )
-def test_without_any_evidence_the_first_such_date_from_the_day_of_the_mail(read: Read, mailed: datetime, day: str, year: int) -> None:
+def test_without_any_evidence_the_first_such_date_from_the_day_of_the_mail(
+    read: Read, mailed: datetime, day: str, year: int
+) -> None:
     reading = read(tabelog(day), subject="【新規予約】新しい予約が入りました。", sender=TABELOG, date=mailed)
     assert start_of(reading).year == year
 
@@ -123,7 +132,9 @@ def test_a_digest_that_quotes_the_labels_is_no_reservation(read: Read) -> None:
 
 
 def test_a_reminder_to_answer_is_no_reservation_though_it_shows_one(read: Read) -> None:
-    reading = read(gnavi("未確定"), subject="【ぐるなび】ネット予約の「確定」または「キャンセル」をお願いします", sender=GNAVI)
+    reading = read(
+        gnavi("未確定"), subject="【ぐるなび】ネット予約の「確定」または「キャンセル」をお願いします", sender=GNAVI
+    )
     assert (reading.outcome, reading.notice) == (Outcome.NOT_A_RESERVATION, NoticeKind.REMINDER)
 
 
@@ -131,12 +142,18 @@ def test_a_reminder_to_answer_is_no_reservation_though_it_shows_one(read: Read) 
 
 
 def test_a_forwarded_mail_is_known_by_its_marks(read: Read) -> None:
-    reading = read(tabelog("11/30", url="2026-11-30"), subject="Fwd: 【新規予約】新しい予約が入りました。", sender="tencho@example.com")
+    reading = read(
+        tabelog("11/30", url="2026-11-30"),
+        subject="Fwd: 【新規予約】新しい予約が入りました。",
+        sender="tencho@example.com",
+    )
     assert (reading.site, reading.outcome) == ("tabelog", Outcome.RESERVATION)
 
 
 def test_a_forwarder_who_wrote_his_own_subject_leaves_the_sentence_to_decide(read: Read) -> None:
-    text = tabelog("11/30", url="2026-11-30", more="").replace("-----------", "お客様により下記予約内容がキャンセルされました。")
+    text = tabelog("11/30", url="2026-11-30", more="").replace(
+        "-----------", "お客様により下記予約内容がキャンセルされました。"
+    )
     reading = read(text, subject="これお願いします", sender="tencho@example.com")
     assert reading.facts is not None
     assert reading.facts.event is Event.CANCELLED
@@ -147,14 +164,18 @@ def test_a_forwarder_who_wrote_his_own_subject_leaves_the_sentence_to_decide(rea
 
 def test_the_cancel_policy_of_a_booking_does_not_cancel_it(read: Read) -> None:
     reading = read(
-        tabelog("11/30", url="2026-11-30", more="キャンセルの場合はお電話ください\n"), subject="【新規予約】", sender=TABELOG
+        tabelog("11/30", url="2026-11-30", more="キャンセルの場合はお電話ください\n"),
+        subject="【新規予約】",
+        sender=TABELOG,
     )
     assert reading.facts is not None
     assert reading.facts.event is Event.BOOKED
 
 
 def test_the_word_for_change_in_a_cancel_mail_does_not_make_it_a_change(read: Read) -> None:
-    text = hotpepper(hotpepper_block("キャンセル（お客様都合）"), head="ご予約の変更はお受けできません。変更処理はありません。")
+    text = hotpepper(
+        hotpepper_block("キャンセル（お客様都合）"), head="ご予約の変更はお受けできません。変更処理はありません。"
+    )
     reading = read(text, subject="佐藤 花子様のキャンセル", sender=HOTPEPPER)
     assert reading.facts is not None
     assert reading.facts.event is Event.CANCELLED
@@ -166,7 +187,9 @@ def test_the_word_for_change_in_a_cancel_mail_does_not_make_it_a_change(read: Re
 def test_half_past_one_is_written_25_30_and_lies_on_the_next_day(read: Read) -> None:
     expected = datetime(2026, 12, 1, 1, 30, tzinfo=TOKYO)
     assert start_of(read(gnavi("確定済", when="2026年11月30日(月) 25時30分"), sender=GNAVI)) == expected
-    assert start_of(read(tabelog("11/30", "25:30", url="2026-11-30"), subject="【新規予約】", sender=TABELOG)) == expected
+    assert (
+        start_of(read(tabelog("11/30", "25:30", url="2026-11-30"), subject="【新規予約】", sender=TABELOG)) == expected
+    )
     text = hotpepper(hotpepper_block("未対応", time="２５：３０"))
     assert start_of(read(text, subject="【即予約】佐藤様の申し込み", sender=HOTPEPPER)) == expected
 
