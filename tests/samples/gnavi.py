@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from people import (
+from tests.samples.people import (
     ASAMA,
     GINZA,
     ITO,
@@ -25,8 +25,8 @@ from people import (
     at,
     weekday,
 )  # fmt: skip
-from timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
-from writing import Envelope, write
+from tests.samples.timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
+from tests.samples.writing import Envelope, write
 
 SITE = "gnavi"
 SUBJECTS = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from people import (
+from tests.samples.people import (
     GINZA,
     ITO,
     KOBAYASHI,
@@ -24,8 +24,8 @@ from people import (
     at,
     weekday,
 )  # fmt: skip
-from timeline import Sample, Timeline, guest, iso, notice, previous, reservation, unknown
-from writing import Envelope, forwarded_inline, write
+from tests.samples.timeline import Sample, Timeline, guest, iso, notice, previous, reservation, unknown
+from tests.samples.writing import Envelope, forwarded_inline, write
 
 SITE = "hotpepper"
 RULER = "-" * 45

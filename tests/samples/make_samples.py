@@ -1,6 +1,6 @@
 """Write the sample mails and their answers into the folders of the sites.
 
-    python tests/samples/make_samples.py
+    python -m tests.samples.make_samples
 
 The answers come from the stories, never from the reader: where the two differ, one of them is wrong.
 """
@@ -11,11 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-import gnavi
-import hotpepper
-import schema_org
-import tabelog
-from timeline import Sample, Timeline
+from tests.samples import gnavi, hotpepper, schema_org, tabelog
+from tests.samples.timeline import Sample, Timeline
 
 SITES = Path(__file__).resolve().parents[2] / "src" / "todoku" / "extraction" / "sites"
 

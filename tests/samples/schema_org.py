@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from people import (
+from tests.samples.people import (
     GINZA,
     KELLER,
     KOBAYASHI,
@@ -22,8 +22,8 @@ from people import (
     Shop,
     at,
 )  # fmt: skip
-from timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
-from writing import Envelope, write
+from tests.samples.timeline import Sample, Timeline, guest, iso, notice, reservation, unknown
+from tests.samples.writing import Envelope, write
 
 SITE = "schema-org"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from people import (
+from tests.samples.people import (
     ASAMA,
     GINZA,
     KOBAYASHI,
@@ -26,8 +26,8 @@ from people import (
     at,
     short_when,
 )  # fmt: skip
-from timeline import Sample, Timeline, guest, iso, notice, previous, reservation, unknown
-from writing import Envelope, forwarded_attached, forwarded_inline, write
+from tests.samples.timeline import Sample, Timeline, guest, iso, notice, previous, reservation, unknown
+from tests.samples.writing import Envelope, forwarded_attached, forwarded_inline, write
 
 SITE = "tabelog"
 BOX = "-" * 42

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from people import Booking
+from tests.samples.people import Booking
 
 NOTHING: dict[str, Any] = {
     "event": None,

@@ -6,14 +6,12 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import gnavi
-import hotpepper
 import pytest
-import tabelog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import GINZA, TOKYO, Booking, Guest
-from writing import SHAPES, write
+from tests.samples import gnavi, hotpepper, tabelog
+from tests.samples.people import GINZA, TOKYO, Booking, Guest
+from tests.samples.writing import SHAPES, write
 
 from todoku.extraction import read_mail
 from todoku.extraction.types import Event, Outcome, Previous, Reading
