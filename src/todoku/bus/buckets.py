@@ -174,6 +174,8 @@ class Watch:
                     attempt = 0
                     await self._follow(current)
                 except BusError as error:
+                    if self._bus.link.closed:
+                        return
                     log.warning("bus.watch_interrupted", bucket=self._bucket.name, error=str(error))
                     await asyncio.sleep(back_off.wait_seconds(attempt))
                     attempt += 1

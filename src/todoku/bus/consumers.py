@@ -96,7 +96,7 @@ class Delivered:
 class Consumer:
     """A pull consumer. Several processes may fetch from one durable; each message goes to one of them.
 
-    One `fetch` at a time per object. A durable that the server lost (a new, empty NATS) is made again.
+    Fetches on one object wait for each other. A durable that the server lost (a new, empty NATS) is made again.
     """
 
     def __init__(self, link: Link, stream: str, name: str, config: Mapping[str, Any], *, durable: bool) -> None:
@@ -111,6 +111,7 @@ class Consumer:
         self._inbox = ""
         self._pull = 0
         self._awaken = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def open(self, timeout_seconds: float = 5.0) -> wire.ConsumerAnswer:
         """Make the consumer, or update the one that is there; raises BusUnavailable or BusError."""
@@ -134,9 +135,10 @@ class Consumer:
         Returns as soon as anything has come; it does not wait for a full batch. Raises BusUnavailable when NATS
         can't be reached for wait_seconds (but at least 5 s), BusError when the stream is gone.
         """
-        if not self._arrived:
-            await self._pull_once(max_messages, wait_seconds)
-        return [self._arrived.popleft() for _ in range(min(max_messages, len(self._arrived)))]
+        async with self._turn:
+            if not self._arrived:
+                await self._pull_once(max_messages, wait_seconds)
+            return [self._arrived.popleft() for _ in range(min(max_messages, len(self._arrived)))]
 
     async def pending(self) -> int:
         """Return how many messages are not done: delivered and not acknowledged, or not delivered yet."""

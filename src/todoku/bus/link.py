@@ -88,11 +88,17 @@ class Link:
             async with asyncio.timeout(wait_seconds):
                 await self._establish()
         except TimeoutError:
+            reason = f" ({self._client.last_error})" if self._client.last_error is not None else ""
             raise BusUnavailable(
-                f"NATS at {_without_password(self._url)} did not answer within {wait_seconds:g} s",
+                f"NATS at {_without_password(self._url)} did not answer within {wait_seconds:g} s{reason}",
                 kept="nothing was sent",
                 todo="start it, or correct TODOKU_NATS_URL; `todoku doctor` tells more",
             ) from None
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether it was closed by us, for good."""
+        return self._closing
 
     async def close(self) -> None:
         """Send what is buffered and close for good; idempotent."""

@@ -14,10 +14,20 @@ from todoku.engines import binaries, files, ports
 from todoku.engines.checks_nats import check_nats
 from todoku.engines.checks_postgres import check_postgres
 from todoku.engines.errors import BinaryMissing
+from todoku.engines.postgres_place import SYSTEM_DATA
 from todoku.kernel.clock import Clock
 from todoku.kernel.health import Health, HealthState
 
-__all__ = ["check_all", "check_binaries", "check_disk", "check_home", "check_nats", "check_ports", "check_postgres"]
+__all__ = [
+    "check_all",
+    "check_binaries",
+    "check_disk",
+    "check_home",
+    "check_left_data",
+    "check_nats",
+    "check_ports",
+    "check_postgres",
+]
 
 GIB = 1024**3
 FULL_BYTES, FULL_SHARE = GIB // 4, 0.01
@@ -37,7 +47,12 @@ def check_all(
     listens: what each of our doors is called, and its host and port.
     """
     home = home.absolute()
-    facts = [*check_home(home, clock), *check_disk(home, clock), *check_ports(home, listens or {}, clock)]
+    facts = [
+        *check_home(home, clock),
+        *check_disk(home, clock),
+        *check_left_data(clock),
+        *check_ports(home, listens or {}, clock),
+    ]
     embedded = [binaries.POSTGRES] * (not database_url) + [binaries.NATS] * (not nats_url)
     facts += check_binaries(embedded, clock)
     postgres_url = database_url or files.read_or_empty(home / "run" / "postgres.url")
@@ -95,6 +110,18 @@ def disk_health(place: Path, status: os.statvfs_result, clock: Clock) -> Health:
     if free < NEARLY_FULL_BYTES or free < whole * NEARLY_FULL_SHARE:
         return Health(name, HealthState.LATE, f"nearly full: {detail}", now, todo)
     return Health(name, HealthState.OK, detail, now)
+
+
+def check_left_data(clock: Clock, folder: Path = SYSTEM_DATA) -> list[Health]:
+    """Tell of databases outside their homes (see `postgres_place`) whose home is gone or has others by now."""
+    facts: list[Health] = []
+    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
+        home = files.read_or_empty(place / "home")
+        if home and files.read_or_empty(Path(home) / "postgres.location") != str(place):
+            detail = f"{place} holds the database of {home}, which knows nothing of it"
+            todo = f"if that home was removed on purpose, remove {place} too"
+            facts.append(Health("postgres.left_data", HealthState.LATE, detail, clock.now_utc(), todo))
+    return facts
 
 
 def check_ports(home: Path, listens: Mapping[str, tuple[str, int]], clock: Clock) -> list[Health]:

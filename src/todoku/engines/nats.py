@@ -122,9 +122,9 @@ class EmbeddedNats:
                 name=server_name,
                 host=HOST,
                 port=port,
-                log=json.dumps(str(self._log)),
-                password=json.dumps(self._password()),
-                store=json.dumps(str(store)),
+                log=_quoted(str(self._log)),
+                password=_quoted(self._password()),
+                store=_quoted(str(store)),
             ),
         )
         log_start = files.size(self._log)
@@ -204,3 +204,8 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
         return child.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         return None
+
+
+def _quoted(text: str) -> str:
+    """Write a string as NATS reads it: JSON's quotes and escapes, but no \\u."""
+    return json.dumps(text, ensure_ascii=False)

@@ -192,7 +192,7 @@ class EmbeddedPostgres:
 
     def _launch(self, program: Path, place: Place, account: Account | None) -> str:
         settings = _SETTINGS | {
-            "unix_socket_directories": str(place.sockets),
+            "unix_socket_directories": _quoted(str(place.sockets)),
             "hba_file": str(place.base / "pg_hba.conf"),
             "ident_file": str(place.base / "pg_ident.conf"),
         }
@@ -280,7 +280,7 @@ def _remove_stale_pid(data: Path) -> None:
         return
     except OSError:
         working_folder = Path()
-    if working_folder != data:
+    if working_folder != data.resolve():
         path.unlink(missing_ok=True)
         return
     raise EngineFailed(

@@ -124,7 +124,8 @@ def _base(home: Path, account: Account | None) -> Path:
 
 def _sockets(home: Path, base: Path, account: Account | None) -> Path:
     wanted = home / "run" / "postgres" if base.parent == home else base / "run"
-    if len(os.fsencode(wanted / SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
+    # libpq takes a comma for the start of another host's name
+    if len(os.fsencode(wanted / SOCKET_NAME)) <= SOCKET_PATH_LIMIT and "," not in str(wanted):
         make_owned(wanted, account)
         return wanted
     short = SHORT / f"todoku-{_short_hash(home)}"

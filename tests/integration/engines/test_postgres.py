@@ -16,6 +16,7 @@ import pytest
 
 from todoku.engines import binaries
 from todoku.engines.errors import HomeBusy
+from todoku.engines.nats import EmbeddedNats
 from todoku.engines.postgres import EmbeddedPostgres
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -142,6 +143,21 @@ def test_long_path_still_has_a_socket(home: Path) -> None:
         assert rows(url) == 1
     finally:
         engine.stop()
+    shutil.rmtree(url.partition("host=")[2])
+
+
+def test_home_with_a_difficult_name(home: Path) -> None:
+    difficult = home / "届く, \"house\" of 'one' & $two %20"
+    difficult.mkdir()
+    engine, nats = EmbeddedPostgres(difficult), EmbeddedNats(difficult)
+    try:
+        url = engine.start()
+        assert rows(url) == 1
+        assert nats.start().startswith("nats://")
+        assert (difficult / "nats").is_dir()
+    finally:
+        engine.stop()
+        nats.stop()
     shutil.rmtree(url.partition("host=")[2])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from todoku.engines.checks import GIB, disk_health
+from todoku.engines.checks import GIB, check_left_data, disk_health
 from todoku.engines.checks_nats import sync_of_configuration
 from todoku.engines.nats import _CONFIGURATION
 from todoku.engines.ports import is_below, listening_inodes
@@ -93,3 +93,15 @@ def test_disk_without_file_entries_is_full_whatever_its_bytes() -> None:
 )
 def test_sync_setting_is_read_from_a_configuration(text: str, sync: str) -> None:
     assert sync_of_configuration(text) == sync
+
+
+def test_database_whose_home_forgot_it_is_reported(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("kept", "left"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "home").write_text(f"{home}\n", encoding="utf-8")
+    (home / "postgres.location").write_text(str(tmp_path / "data" / "kept"), encoding="utf-8")
+    (fact,) = check_left_data(VirtualClock(NOW), tmp_path / "data")
+    assert str(tmp_path / "data" / "left") in fact.todo
+    assert check_left_data(VirtualClock(NOW), tmp_path / "nothing") == []
