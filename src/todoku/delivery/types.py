@@ -1,13 +1,19 @@
-"""The words of delivery, shared by planner, sender, journal, projector and pages."""
+"""The words of delivery, shared by planner, sender, journal, projector and pages.
+
+What exists once a recipient or message is a msgspec.Struct: made in a third of the time of a frozen dataclass, and
+packed without a detour. `gc=False` is safe for those that hold only words, bytes and moments.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
+
+import msgspec
 
 
 class RecipientState(StrEnum):
@@ -25,19 +31,17 @@ class RecipientState(StrEnum):
 TERMINAL_STATES = tuple(state for state in RecipientState if state is not RecipientState.PENDING)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True):
     """One address in one run, with everything its message needs. index: its place in the batch, 0-based."""
 
     index: int
     guest_id: str
     address: str
     name: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Up to 500 recipients sealed together; travels compressed on SEND."""
 
     project_id: str
@@ -64,8 +68,7 @@ class SealChunk:
     not_sendable: Sequence[NotSendable] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one recipient: terminal state, the remote answer kept verbatim (<= 500 chars), when, which id."""
 
     index: int
@@ -154,8 +157,7 @@ class RunBalance:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True, gc=False):
     """One message's words, ready to be composed."""
 
     subject: str
@@ -195,8 +197,7 @@ class AnswerKind(StrEnum):
     UNKNOWN = "unknown"  # the connection died after the end of the message and before the answer
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One composed message for a transport. ref: the caller's own handle, returned with the answer."""
 
     ref: int
@@ -205,8 +206,7 @@ class Envelope:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A transport's word on one envelope. TEMPORARY promises that the message was not accepted.
 
     relay_failed: the relay itself could not be talked to, so nothing was learnt about this recipient.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import email
 import email.header
 import email.policy
-import email.utils
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import cast
 
 import fast_mail_parser
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todoku.kernel.addresses import UnsafeHeaderError
@@ -29,7 +28,7 @@ from todoku.mail.compose import (
 NOON = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 KEY = "0198f0aabbcc.3.17"
 printable = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=80)
-bodies = st.text(st.characters(exclude_categories=["Cs"]), max_size=3_000)
+bodies = st.text(st.characters(exclude_categories=["Cs"]), max_size=1_500)
 
 
 def composer(*, eight_bit: bool = False, name: str = "炭火とどく 渋谷店") -> Composer:
@@ -101,6 +100,7 @@ def test_another_reader_sees_the_same() -> None:
     assert [body.strip() for body in mail.text_html] == ["<p>こんにちは</p>"]
 
 
+@settings(max_examples=60, deadline=None)
 @given(printable, printable, bodies, bodies, st.booleans())
 def test_whatever_the_words_the_message_is_sound(
     name: str, subject: str, text: str, html: str, eight_bit: bool
@@ -111,10 +111,11 @@ def test_whatever_the_words_the_message_is_sound(
     assert " ".join(message["Subject"].split()) == " ".join(subject.split())
     assert message["To"].addresses[0].addr_spec == "taro@example.com"
     # the policy of Python 3.11 leaves a blank between two encoded-words of a phrase; decode_header does it right
-    plain_to = email.message_from_bytes(raw)["To"]
-    shown, _ = email.utils.parseaddr(str(email.header.make_header(email.header.decode_header(plain_to))))
-    if name.isprintable() and not set(name) & set('"\\<>()@,:;'):
-        assert " ".join(shown.split()) == " ".join(name.split())
+    phrase = str(email.message_from_bytes(raw)["To"]).rpartition("<")[0].strip()
+    if phrase.startswith("=?"):
+        assert str(email.header.make_header(email.header.decode_header(phrase))) == name
+    else:
+        assert " ".join(message["To"].addresses[0].display_name.split()) == " ".join(name.split())
     assert body_of(message, "plain") == as_sent(text)
     assert body_of(message, "html") == as_sent(html)
     if not eight_bit:
