@@ -59,15 +59,7 @@ def compiled(catalog: Catalog) -> bytes:
 
 def untranslated(catalog: Catalog) -> list[str]:
     """Return the texts without a full translation, and those marked fuzzy."""
-    return [
-        str(message.id)
-        for message in catalog
-        if message.id
-        and (
-            message.fuzzy
-            or not all([message.string] if message.id and isinstance(message.string, str) else message.string)
-        )
-    ]
+    return [str(message.id) for message in catalog if message.id and (message.fuzzy or not _whole(message.string))]
 
 
 def update(language: str) -> None:
@@ -114,6 +106,10 @@ def _texts_of_template(path: Path) -> Iterator[tuple[Message, str | None]]:
                 yield text, context
             case (_, [text, *_rest]):
                 yield text, None
+
+
+def _whole(translated: str | list[str] | tuple[str, ...]) -> bool:
+    return bool(translated) if isinstance(translated, str) else bool(translated) and all(translated)
 
 
 def _place(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from django.utils.safestring import SafeString
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from todoku import extraction
 from todoku.bus.errors import BusError
+from todoku.extraction.types import Evidence
 from todoku.intake import queries as intake
 from todoku.intake.types import MailDetail
 from todoku.kernel.errors import TodokuError
@@ -66,7 +67,9 @@ def open_letter(detail: MailDetail) -> Letter:
             text=as_text(raw),
             missing=_("This mail is broken: %(why)s Below are its bytes as they came.") % {"why": error},
         )
-    evidence = [replace(one, field=_FIELD_OF.get(one.field, one.field)) for one in reading.evidence]
+    evidence = [
+        Evidence(_FIELD_OF.get(one.field, one.field), one.source, one.start, one.end) for one in reading.evidence
+    ]
     return Letter(
         detail,
         subject=mark_evidence(reading.subject, evidence, "subject"),

@@ -16,6 +16,7 @@ import structlog
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError, BusUnavailable
+from todoku.delivery.engine.runs import put_stop, remove_stop
 from todoku.kernel.errors import ConfigurationError
 from todoku.kernel.retry import BackOff
 from todoku.vault.types import Vault
@@ -117,6 +118,25 @@ class Hub:
                 self._spread(project_id, kind)
 
         asyncio.run_coroutine_threadsafe(publish(), self._started())
+
+    def stop_mail(self, project_id: str, address: str, reason: str) -> bool:
+        """Tell senders at once that an address must not be mailed; True when the bus has it.
+
+        The book of suppressions has it before: without the bus only a run that is sealed already may still reach it.
+        """
+        return self._tell_senders(lambda bus: put_stop(bus, project_id, address, reason))
+
+    def allow_mail(self, project_id: str, address: str) -> bool:
+        """Take back what `stop_mail` said; True when the bus has it."""
+        return self._tell_senders(lambda bus: remove_stop(bus, project_id, address))
+
+    def _tell_senders(self, say: Callable[[Bus], Coroutine[Any, Any, None]]) -> bool:
+        try:
+            self.ask_bus(say)
+        except BusError as error:
+            log.warning("web.senders_not_told", error=str(error))
+            return False
+        return True
 
     def listen(self, project_id: str) -> Listener:
         """Return a listener for one page, on the running loop; give it to `forget` in the end."""

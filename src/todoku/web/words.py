@@ -118,6 +118,27 @@ NOT_MAILED: dict[str, _Text] = {
     SuppressionReason.COMPLAINED.value: _("Complained"),
     SuppressionReason.MANUAL.value: _("Stopped by hand"),
 }
+# What reading or intake says about a mail; "missing:start" names the field after the colon.
+REASONS: dict[str, _Text] = {
+    "missing": _("Not found in the mail: %(field)s"),
+    "ambiguous": _("Stated twice with different values: %(field)s"),
+    "unreadable": _("Could not be understood: %(field)s"),
+    "date_mismatch": _("Date and weekday contradict each other"),
+    "unknown_kind": _("It does not say whether something was booked, changed or cancelled"),
+    "no_definition": _("No definition for this sender"),
+    "broken_markup": _("Its structured data is broken"),
+    "unknown_address": _("Nobody owns the address it came to"),
+    "unknown_project": _("Its project is not there"),
+    "digest": _("Digest of the day"),
+    "point_digest": _("Digest of points"),
+    "reminder": _("Reminder"),
+    "review": _("Review"),
+    "promotion": _("Advertising"),
+    "guest_message": _("Message of a guest"),
+    "verification": _("Verification"),
+    "forwarding_confirmation": _("Confirmation of forwarding"),
+    "other": _("Something else"),
+}
 PARTS: dict[str, _Text] = {"subject": _("Subject"), "html": _("HTML"), "text": _("Text")}
 ACTS: dict[str, _Text] = {
     "campaign.created": _("Created"),
@@ -154,6 +175,15 @@ FIELDS: dict[str, _Text] = {
     "cancel_reason": _("Reason for cancelling"),
     "link": _("Page at the site"),
 }
+
+
+def reason(code: str) -> str:
+    """Return why a mail ended as it did, in words; an unknown code is shown as it is."""
+    head, _colon, field = code.partition(":")
+    if head not in REASONS:
+        return code
+    text = str(REASONS[head])
+    return text % {"field": FIELDS.get(field, field)} if "%(field)s" in text else text
 
 
 def not_mailed(reason: str) -> str:

@@ -7,6 +7,7 @@ room's own, because a reader of mails reads those of everybody.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -139,13 +140,19 @@ def sign_in() -> Callable[[str], Client]:
 def booking_mail(reference: str, name: str = "髙橋 美咲") -> bytes:
     """Return a mail that states one reservation as schema.org data."""
     start = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0).isoformat()
+    statement = {
+        "@context": "http://schema.org",
+        "@type": "FoodEstablishmentReservation",
+        "reservationNumber": reference,
+        "reservationStatus": "http://schema.org/ReservationConfirmed",
+        "underName": {"@type": "Person", "name": name, "email": "misaki@example.com"},
+        "partySize": 4,
+        "startTime": start,
+        "reservationFor": {"@type": "FoodEstablishment", "name": "届屋"},
+    }
     html = (
         '<html><body><p>ご予約 <img src="https://tracker.example/x.gif"></p><script type="application/ld+json">'
-        '{"@context":"http://schema.org","@type":"FoodEstablishmentReservation","reservationNumber":"%s",'
-        '"reservationStatus":"http://schema.org/ReservationConfirmed","underName":{"@type":"Person","name":"%s",'
-        '"email":"misaki@example.com"},"partySize":4,"startTime":"%s",'
-        '"reservationFor":{"@type":"FoodEstablishment","name":"届屋"}}</script></body></html>'
-        % (reference, name, start)
+        f"{json.dumps(statement, ensure_ascii=False)}</script></body></html>"
     )
     head = (
         "From: Seats <noreply@seats.example>\r\nTo: r-x@in.todoku.example\r\nSubject: Reservation\r\n"

@@ -23,7 +23,7 @@ def owner(house: House, sign_in: Callable[[str], Client]) -> Client:
 def _pages(house: House) -> list[str]:
     return [
         "/", "/online", "/online?waiting=1&site=schema-org", "/book", "/book?q=髙橋", "/book?day=2026-02-31",
-        f"/reservations/{house.reservation_id}", "/mails", "/mails?state=applied", "/mails?state=nonsense&before=nonsense",
+        f"/reservations/{house.reservation_id}", "/mails", "/mails?state=applied", "/mails?state=odd&before=odd",
         f"/mails/{house.arrival_id}", "/guests", "/guests?q=山﨑&page=0", f"/guests/{house.guest_id}", "/campaigns",
         "/campaigns/new", f"/campaigns/{house.campaign_id}", f"/campaigns/{house.campaign_id}/edit",
         f"/campaigns/{house.campaign_id}/send", "/demo/outbox", "/demo/outbox/0",

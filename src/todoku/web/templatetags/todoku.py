@@ -140,6 +140,12 @@ def why_not(reason: str) -> str:
 
 
 @register.filter
+def reason(code: str) -> str:
+    """Write why a mail ended as it did."""
+    return words.reason(code)
+
+
+@register.filter
 def part_name(part: str) -> str:
     """Name a part of a message."""
     return str(words.PARTS.get(part, part))

@@ -141,7 +141,7 @@ def campaign(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
         "criteria": criteria(request.project.id, row.audience),
         "runs": [{"run": run, "word": words.RUNS[run.state]} for run in runs],
         "audit": queries.audit(request.project.id, campaign_id),
-        "guests": guests.search(request.project.id, "", limit=20) if request.member.may(Right.SEE_GUESTS) else [],
+        "subject": _subject(request, row),
     }
     return render(request, "web/campaign.html", values)
 
@@ -238,7 +238,7 @@ def readiness(row: CampaignRow) -> str:
                 "%(n)d thing to put right in the text.", "%(n)d things to put right in the text.", len(problems)
             )
             return text % {"n": len(problems)}
-        return _("Ready to be scheduled.")
+        return _("Ready to be sent.")
     run = row.run
     if run is not None and run.reason:
         return run.reason
@@ -304,6 +304,14 @@ def _guest_values(request: MemberRequest) -> dict[str, Any]:
             "last_visit_on_ja": f"{last.year}年{last.month}月{last.day}日" if last else "",
         }
     return values
+
+
+def _subject(request: MemberRequest, row: CampaignRow) -> str:
+    try:
+        renderer = make_renderer(row.content.subject, row.content.html, row.content.text)
+        return renderer.render(SAMPLE_VALUES | _guest_values(request)).subject
+    except (TemplateInvalid, Unrenderable):
+        return row.content.subject
 
 
 def _localized(problem: Any) -> str:

@@ -17,6 +17,7 @@ from todoku.projects import queries as projects
 from todoku.projects.types import Right
 from todoku.web import words
 from todoku.web.guards import MemberRequest, needs
+from todoku.web.live import hub
 from todoku.web.ports import ports
 
 PAGE = 50
@@ -70,8 +71,10 @@ def guest_mailing(request: MemberRequest, guest_id: UUID) -> HttpResponse:
             services.suppress(
                 request.project.id, address, SuppressionReason.MANUAL, evidence=f"web: {by}", clock=ports().clock
             )
+            hub.stop_mail(request.project.id, address, SuppressionReason.MANUAL.value)
         elif request.POST.get("action") == "allow":
             services.allow_again(request.project.id, address, by=by, clock=ports().clock)
+            hub.allow_mail(request.project.id, address)
     messages.success(request, _("Saved."))
     return redirect("guest", guest_id=guest_id)
 

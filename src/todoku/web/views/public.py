@@ -14,6 +14,7 @@ from todoku.guests.types import SuppressionReason
 from todoku.projects import queries as projects
 from todoku.projects.errors import ProjectMissing
 from todoku.web.guards import open_to_all
+from todoku.web.live import hub
 from todoku.web.ports import ports
 
 
@@ -34,5 +35,6 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
         services.suppress(
             claim.project_id, claim.address, SuppressionReason.UNSUBSCRIBED, evidence=evidence, clock=ports().clock
         )
+        hub.stop_mail(claim.project_id, claim.address, SuppressionReason.UNSUBSCRIBED.value)
     values = {"project": project, "address": claim.address, "done": done}
     return render(request, "web/unsubscribe.html", values)
