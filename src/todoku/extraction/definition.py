@@ -12,7 +12,7 @@ from todoku.extraction.types import Event, NoticeKind
 
 FieldName = Literal[
     "reference", "shop", "shop_code",
-    "start", "start_date", "start_time", "end", "end_time", "stay", "year_date", "weekday_date",
+    "start", "start_date", "start_time", "end_time", "stay", "year_date", "weekday_date",
     "party_size", "guest", "guest.name", "guest.kana", "guest.phone", "guest.email",
     "course", "seat", "requests", "amount", "cancel_reason", "link", "status", "ignored",
 ]  # fmt: skip
