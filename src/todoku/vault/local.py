@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 class _Put:
     project_id: str
     content: bytes
-    done: Future[Stored]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Stored]
     sha256: str = ""
     path: str = ""
     temporary: str = ""
@@ -57,8 +58,10 @@ class LocalVault:
         self._closed = False
         self._known_folders: set[str] = set()
         try:
+            made = [part for part in (folder, *folder.parents) if not part.exists()]
             self._temporary.mkdir(parents=True, exist_ok=True)
-            _sync_folder(str(folder))
+            for part in (folder, *(part.parent for part in made)):
+                _sync_folder(str(part))
             self._remove_leftovers(clock or SystemClock())
         except OSError as error:
             raise _failure(f"the vault in {folder} can't be opened", error) from error
@@ -66,7 +69,8 @@ class LocalVault:
     async def put(self, project_id: str, content: bytes) -> Stored:
         """Keep the bytes; see `Vault.put`. A cancelled put may or may not have been kept."""
         key_of(project_id, "")
-        put = _Put(project_id, content, Future())
+        loop = asyncio.get_running_loop()
+        put = _Put(project_id, content, loop, loop.create_future())
         with self._lock:
             if self._closed:
                 raise VaultUnavailable("the vault was closed", kept="nothing was put")
@@ -74,7 +78,7 @@ class LocalVault:
                 self._committer = threading.Thread(target=self._commit_groups, name="vault-commit", daemon=True)
                 self._committer.start()
             self._queue.put(put)
-        return await asyncio.wrap_future(put.done)
+        return await put.done
 
     async def get(self, key: str) -> bytes:
         """Return the bytes; see `Vault.get`."""
@@ -109,8 +113,7 @@ class LocalVault:
                 if item is None:
                     ended = True
                     break
-                if item.done.set_running_or_notify_cancel():
-                    group.append(item)
+                group.append(item)
                 if len(group) >= GROUP:
                     break
                 try:
@@ -126,7 +129,7 @@ class LocalVault:
         try:
             for put in group:
                 self._attempt(put, self._write_aside)
-            list(self._syncers.map(lambda put: self._attempt(put, _sync_content), group))
+            list(self._syncers.map(self._sync_contents, [group[n::SYNCERS] for n in range(SYNCERS)]))
             for put in group:
                 self._attempt(put, self._give_name)
             self._sync_folders(group)
@@ -134,13 +137,18 @@ class LocalVault:
             log.exception("vault.group_failed", puts=len(group))
             for put in group:
                 put.error = put.error or VaultUnavailable(f"the vault failed: {error!r}", kept="nothing was put")
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Put]] = {}
         for put in group:
-            if put.error is not None:
-                put.done.set_exception(put.error)
-            else:
-                put.done.set_result(
-                    Stored(key_of(put.project_id, put.sha256), put.sha256, len(put.content), put.created)
-                )
+            by_loop.setdefault(put.loop, []).append(put)
+        for loop, puts in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_answer, puts)  # one wake-up for the group
+            except RuntimeError:
+                log.warning("vault.nobody_waits", puts=len(puts))  # their event loop was closed meanwhile
+
+    def _sync_contents(self, puts: Sequence[_Put]) -> None:
+        for put in puts:
+            self._attempt(put, _sync_content)
 
     def _attempt(self, put: _Put, step: Callable[[_Put], None]) -> None:
         """Do one step of one put; a failure ends this put, not its neighbours, and leaves no file behind."""
@@ -205,6 +213,16 @@ class LocalVault:
                     entry.unlink()
             except FileNotFoundError:
                 continue  # another process was faster
+
+
+def _answer(puts: Sequence[_Put]) -> None:
+    for put in puts:
+        if put.done.done():
+            continue  # cancelled
+        if put.error is not None:
+            put.done.set_exception(put.error)
+        else:
+            put.done.set_result(Stored(key_of(put.project_id, put.sha256), put.sha256, len(put.content), put.created))
 
 
 def _sync_content(put: _Put) -> None:
