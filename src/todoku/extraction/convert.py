@@ -15,6 +15,7 @@ _ONE_PERSON = re.compile(r"お(?:[0-9]+|一|ひと)(?:人|名|り)様?")
 _COUNT = re.compile(
     r"(?P<label>[^0-9]*?)[x×:=]? *(?P<number>[0-9]{1,4}) *(?:名|人|people|persons?|guests?)? *様?[ ,、/・]*"
 )
+_PLAIN_PARTY = re.compile(r"([0-9]{1,4}) ?(?:名様?|人)?\Z")
 _TOTAL = re.compile(r"(?:合計|計|total) *:? *\Z", re.IGNORECASE)
 
 
@@ -72,6 +73,9 @@ def party_size(written: str) -> int | None:
     part of a label and never a count (trap 2). A total beside its parts must be their sum, else None.
     """
     text = " ".join(fold_for_matching(written).split())
+    plain = _PLAIN_PARTY.match(text)
+    if plain is not None:
+        return int(plain[1]) or None
     if len(text) > _LONGEST_PARTY:
         return None
     while "(" in text:
@@ -104,5 +108,7 @@ def _agree(totals: list[int], parts: list[int]) -> int | None:
 
 def text_block(written: str) -> str | None:
     """Return the lines without the blanks around each and without empty lines at both ends; None when nothing stays."""
+    if "\n" not in written:
+        return written.strip() or None
     lines = [line.strip() for line in written.split("\n")]
     return "\n".join(lines).strip() or None

@@ -107,6 +107,8 @@ class FieldReader:
 
     def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> list[Change]:
         arrow = self.arrow
+        if field.plain and arrow is None:
+            return [Change(piece, None) for piece in self._pieces(field, sections)]
         changes = []
         for whole in self._pieces(field, sections):
             before: Piece | None = None
@@ -124,6 +126,8 @@ class FieldReader:
             piece = self._by_pattern(field) if sections is CURRENT else None
             return [piece] if piece is not None else []
         by_label = self.scan.by_label
+        if not any(label in by_label for label in field.labels):
+            return []
         pieces: list[Piece] = []
         blocks = sections if sections is not CURRENT or len(self.scan.sections) > 1 else _ONLY_MAIN
         for section in blocks:

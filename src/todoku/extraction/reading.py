@@ -131,12 +131,16 @@ def _read_by_definition(site: CompiledSite, letter: Letter, base: Reading) -> Re
     facts = build_facts(reader, rule.event)
     if isinstance(facts, Problem):
         return _unknown(base, site.id, facts.word)
-    return replace(
-        base,
+    return Reading(
         outcome=Outcome.RESERVATION,
         site=site.id,
         facts=facts,
-        notice=None,
+        issued_at=base.issued_at,
+        message_id=base.message_id,
+        sender=base.sender,
+        subject=base.subject,
+        text=base.text,
+        lossy_characters=base.lossy_characters,
         evidence=tuple(reader.evidence),
     )
 
