@@ -38,17 +38,27 @@ MESSAGE_BYTES = 4096
 HOW_TO_GET = "smtp-source is missing: `apt install postfix` (or another package with Postfix's test programs)"
 
 SUBJECT = "{{ guest_name }} 様へ、秋のお席のご案内"
+STYLE = (
+    "body{margin:0;background:#f6f3ee;color:#222;font-family:sans-serif;line-height:1.8}"
+    "main{max-width:36em;margin:auto;padding:2em;background:#fff}h1{font-size:1.3em}"
+    ".button{display:inline-block;padding:.8em 2em;background:#a33;color:#fff;text-decoration:none}"
+    "footer{margin-top:3em;font-size:.85em;color:#777}"
+)
 PARAGRAPH = (
-    "<p>{{ guest_name }} 様、いつもご来店いただきありがとうございます。{{ shop_name }} では、"
-    "秋の食材を使った新しいお料理をご用意いたしました。{{ visits }} 回目のご来店を心よりお待ちしております。</p>\n"
+    "<p>朝晩の風が涼しくなってまいりました。料理長が市場で選んだ秋の食材を、炭火でゆっくりと焼き上げます。"
+    "きのこの土瓶蒸し、戻り鰹の藁焼き、新米の釜炊きごはんなど、この季節だけの献立をご用意してお待ちしております。"
+    "個室のお席もございますので、ご家族でのお集まりにもどうぞご利用ください。</p>\n"
 )
 HTML = (
-    "<!doctype html><html lang=ja><head><meta charset=utf-8><title>ご案内</title></head>"
-    '<body style="font-family:sans-serif;max-width:40em;margin:auto">\n'
+    "<!doctype html><html lang=ja><head><meta charset=utf-8><title>秋のご案内</title>"
+    f"<style>{STYLE}</style></head><body><main><h1>{{{{ guest_name }}}} 様</h1>\n"
+    "<p>いつも {{ shop_name }} をご利用いただき、ありがとうございます。"
+    "次は {{ visits }} 回目のご来店ですね。</p>\n"
     + PARAGRAPH
-    * 6
-    + '<p>{{ sender_name }} {{ postal_address }} {{ contact }} <a href="{{ unsubscribe_url }}">配信停止</a></p>'
-    "</body></html>\n"
+    * 5
+    + '<p><a class=button href="https://todoku.example/r?g={{ visits }}">{{ guest_name }} 様のお席を予約する</a></p>\n'
+    "<footer>{{ sender_name }}<br>{{ postal_address }}<br>{{ contact }}<br>"
+    '<a href="{{ unsubscribe_url }}">配信停止</a></footer></main></body></html>\n'
 )
 TEXT = (
     "{{ guest_name }} 様\n\nいつもありがとうございます。{{ visits }} 回目のご来店をお待ちしております。\n"
@@ -333,8 +343,8 @@ def _message_bytes(order: Any) -> int:
     from todoku.kernel.clock import SystemClock
 
     renderer = make_renderer(order.subject_template, order.html_template, order.text_template)
-    maker = MessageMaker(order, renderer, eight_bit=False)
-    return len(maker.make(0, _recipient(7, ""), SystemClock().now_utc()).content)
+    prepared = MessageMaker(order, renderer).make(0, _recipient(7, ""), SystemClock().now_utc(), eight_bit=True)
+    return len(prepared.content)
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -236,6 +236,11 @@ class AnswerSink(Protocol):
 class Transport(Protocol):
     """How messages leave. Every implementation passes `check_transport`."""
 
+    @property
+    def eight_bit(self) -> bool:
+        """Tell whether 8-bit content may be handed over, as far as is known by now."""
+        ...
+
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
         """Hand over all envelopes, pipelined over several connections; one answer each, never an exception."""
         ...

@@ -245,3 +245,21 @@ async def test_a_closed_run_leaves_no_batches(bus: Bus, answers_folder: Path) ->
 def test_options_are_made_for_production() -> None:
     assert SenderOptions().sender_id != SenderOptions().sender_id
     assert SenderOptions().window <= 100
+
+
+async def test_a_relay_without_8bitmime_gets_seven_bits(bus: Bus, answers_folder: Path) -> None:
+    modern, old = ScriptedRelay(), ScriptedRelay(eight_bit=False)
+    url = await modern.start()
+    transport = SmtpTransport(url, connections=2)
+    try:
+        first = await seal_and_post(bus, addresses("accept", 300))
+        async with sending(bus, transport, answers_folder, quick_options(window=10)):
+            assert await settled(bus, first) == {"sent": 300}
+            assert not all(content.isascii() for content in modern.contents.values())
+            await modern.stop()
+            await old.start(int(url.rpartition(":")[2]))  # the relay was replaced by an older one
+            second = await seal_and_post(bus, [f"accept.again{number}@relay.example" for number in range(300)])
+            assert await settled(bus, second) == {"sent": 300}
+        assert all(content.isascii() for content in old.contents.values())
+    finally:
+        await old.stop()

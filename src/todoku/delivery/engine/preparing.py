@@ -35,24 +35,22 @@ class Prepared(NamedTuple):
 class MessageMaker:
     """Everything compiled for one run; made once per run and sender."""
 
-    def __init__(self, order: RunOrder, renderer: Renderer, *, eight_bit: bool) -> None:
+    def __init__(self, order: RunOrder, renderer: Renderer) -> None:
         """Compile the fixed parts; raises UnsafeHeaderError when the sender's own name or address is unfit."""
         domain = order.sender_address.rpartition("@")[2]
         identity = SenderIdentity(order.sender_name, order.sender_address, order.reply_to, domain)
-        self._composer = Composer(
-            identity,
-            run_key=order.run_id.replace("-", ""),
-            feedback_id=f"{order.run_id}:{order.project_id}:campaign:todoku",
-            eight_bit=eight_bit,
-        )
+        run_key = order.run_id.replace("-", "")
+        feedback_id = f"{order.run_id}:{order.project_id}:campaign:todoku"
+        self._seven_bit = Composer(identity, run_key=run_key, feedback_id=feedback_id)
+        self._eight_bit = Composer(identity, run_key=run_key, feedback_id=feedback_id, eight_bit=True)
         self._renderer = renderer
         self._order = order
 
     def message_id(self, batch: int, index: int) -> str:
         """Return the Message-ID of one recipient; the same at every attempt."""
-        return self._composer.message_id(self._key(batch, index))
+        return self._seven_bit.message_id(self._key(batch, index))
 
-    def make(self, batch: int, recipient: Recipient, now_utc: datetime) -> Prepared:
+    def make(self, batch: int, recipient: Recipient, now_utc: datetime, *, eight_bit: bool = False) -> Prepared:
         """Return the message; an unfit template or address becomes an outcome, never an exception."""
         values = recipient.values
         unsubscribe_url = str(values.get("unsubscribe_url", ""))
@@ -70,7 +68,8 @@ class MessageMaker:
                 key=self._key(batch, recipient.index),
                 unsubscribe_url=unsubscribe_url,
             )
-            return Prepared(recipient.index, self._composer.compose(parts, now_utc), None)
+            composer = self._eight_bit if eight_bit else self._seven_bit
+            return Prepared(recipient.index, composer.compose(parts, now_utc), None)
         except Unrenderable as error:
             why = f"{error.variable}: {error.detail}"
         except UnsafeHeaderError as error:
@@ -86,11 +85,13 @@ class MessageMaker:
         )
         return Prepared(recipient.index, b"", outcome)
 
-    async def make_all(self, batch: int, recipients: Sequence[Recipient], now_utc: datetime) -> list[Prepared]:
+    async def make_all(
+        self, batch: int, recipients: Sequence[Recipient], now_utc: datetime, *, eight_bit: bool = False
+    ) -> list[Prepared]:
         """Return all messages in order; lets the event loop read answers in between."""
         prepared = []
         for count, recipient in enumerate(recipients, start=1):
-            prepared.append(self.make(batch, recipient, now_utc))
+            prepared.append(self.make(batch, recipient, now_utc, eight_bit=eight_bit))
             if count % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
         return prepared

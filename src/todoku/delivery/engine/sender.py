@@ -178,7 +178,7 @@ class Sender:
     def _make_maker(self, order: RunOrder) -> MessageMaker | None:
         try:
             renderer = self._renderer_factory(order.subject_template, order.html_template, order.text_template)
-            return MessageMaker(order, renderer, eight_bit=self._options.eight_bit)
+            return MessageMaker(order, renderer)
         except Exception as error:
             # a factory may raise what it likes; the other runs go on, and this one waits for a sender that can
             log.exception(

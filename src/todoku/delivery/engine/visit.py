@@ -211,7 +211,8 @@ class BatchVisit:
     async def _prepare(self, indexes: Sequence[int]) -> list[Prepared]:
         assert self._maker is not None, "a run without templates only expires"
         chosen = [self._batch.recipients[index] for index in indexes]
-        return await self._maker.make_all(self._batch.number, chosen, self._ports.clock.now_utc())
+        eight_bit = self._options.eight_bit and self._ports.transport.eight_bit
+        return await self._maker.make_all(self._batch.number, chosen, self._ports.clock.now_utc(), eight_bit=eight_bit)
 
     def _sort_out(self, prepared: Sequence[Prepared]) -> list[Prepared]:
         """Take out who asked not to be mailed since the seal, and whose message could not be made."""

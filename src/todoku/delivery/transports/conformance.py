@@ -47,11 +47,13 @@ EXPECTED: dict[Behaviour, AnswerKind] = {
 class ScriptedRelay:
     """A relay that does what the recipient's name says. taken: recipients whose message it has, in order."""
 
-    def __init__(self, *, pipelining: bool = True, greeting: str = "220 relay.example ESMTP") -> None:
+    def __init__(
+        self, *, pipelining: bool = True, eight_bit: bool = True, greeting: str = "220 relay.example ESMTP"
+    ) -> None:
         self.taken: list[str] = []
         self.contents: dict[str, bytes] = {}
         self._greeting = greeting
-        self._pipelining = pipelining
+        self._offers = [b"relay.example", *[b"PIPELINING"] * pipelining, *[b"8BITMIME"] * eight_bit]
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -86,8 +88,7 @@ class ScriptedRelay:
             command = await reader.readuntil(b"\r\n")
             word = command[:4].upper()
             if word == b"EHLO":
-                offers = b"250-PIPELINING\r\n" if self._pipelining else b""
-                writer.write(b"250-relay.example\r\n" + offers + b"250-SIZE 100000\r\n250 8BITMIME\r\n")
+                writer.write(b"".join(b"250-" + offer + b"\r\n" for offer in self._offers) + b"250 SIZE 100000\r\n")
             elif word == b"MAIL":
                 answer = b"503 5.5.1 nested MAIL" if in_transaction else b"250 2.1.0 ok"
                 in_transaction, recipient = True, ""

@@ -11,6 +11,8 @@ from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
 class NullTransport:
     """Accept everything at once. Its answers say that nothing left, so no ledger can be misread."""
 
+    eight_bit = True
+
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
         """Answer ACCEPTED for each envelope that the sink lets pass, TEMPORARY for the others."""
         answers = []

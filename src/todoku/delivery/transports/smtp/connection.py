@@ -298,7 +298,8 @@ class SmtpConnection(asyncio.Protocol):
         parameters = f" SIZE={size}" if "SIZE" in offers.keywords else ""
         if not envelope.content.isascii():
             if not offers.eight_bit:
-                job.answer(AnswerKind.PERMANENT, "554 5.6.3 not sent: 8-bit content, the relay offers no 8BITMIME")
+                # not the message's fault: composed again it will be 7-bit (`SmtpTransport.eight_bit` is False by now)
+                job.answer(AnswerKind.TEMPORARY, "454 5.6.3 not sent: 8-bit content, the relay offers no 8BITMIME")
                 return b""
             parameters += " BODY=8BITMIME"
         return f"MAIL FROM:<{mail_from}>{parameters}\r\nRCPT TO:<{rcpt_to}>\r\nDATA\r\n".encode("ascii")

@@ -54,6 +54,12 @@ class SmtpTransport:
         self._last_failure = ""
         self._watching: asyncio.TimerHandle | None = None
         self._closed = False
+        self._all_eight_bit: bool | None = None  # None before the first connection
+
+    @property
+    def eight_bit(self) -> bool:
+        """Tell whether every connection so far offered 8BITMIME; False before the first."""
+        return bool(self._all_eight_bit)
 
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
         """Hand over all envelopes; returns one answer each, in the order in which they came. Never raises."""
@@ -109,6 +115,7 @@ class SmtpTransport:
     def connection_ready(self, connection: SmtpConnection) -> None:
         """Give the connection work."""
         self._last_failure = ""
+        self._all_eight_bit = connection.offers.eight_bit and self._all_eight_bit is not False
         connection.wake()
 
     def connection_gone(self, connection: SmtpConnection, why: str, *, was_ready: bool) -> None:
