@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 
 _DATE = re.compile(
     r"\s*(?:[^\s,\d]{1,12}(?:,\s*|\s+)|,\s*)?(\d{1,2})[\s-]+([A-Za-z]{3})[a-z]{0,7}\.?[\s-]+(\d{2,4})\s+"
@@ -65,5 +66,6 @@ def _zone(offset: str, name: str | None) -> tuple[timezone | None, str | None]:
     return _fixed(-minutes if offset[0] == "-" else minutes), None
 
 
+@cache
 def _fixed(minutes: int) -> timezone:
     return timezone(timedelta(minutes=minutes)) if minutes else UTC

@@ -18,9 +18,7 @@ from todoku.mail.types import Mailbox
 
 # Every pattern here is linear on any input: no class overlaps what follows it, and unclosed quotes run to the end.
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,64})\?([bBqQ])\?([^?]*(?:\?(?!=)[^?]*){0,4})\?=")
-_FOLD = re.compile(r"\r?\n[ \t]*")
 _MOST_CACHED_CHARACTERS = 400
-_NOT_IN_A_LINE = str.maketrans({"\r": " ", "\n": " ", "\x00": None})
 
 
 def decode_header_value(raw: bytes | str) -> tuple[str, int]:
@@ -47,16 +45,23 @@ def _decode_value(value: str) -> tuple[str, int]:
     lost = 0
     if "=?" not in value:
         if value.isascii() and "\x1b" not in value:
-            return value.strip().translate(_NOT_IN_A_LINE) if "\x00" in value or "\r" in value else value.strip(), 0
+            return _on_one_line(value), 0
         value, lost = _decode_raw(value)
     else:
         value, lost = _decode_encoded_words(value)
-    return strip_invisible(value.translate(_NOT_IN_A_LINE)).strip(), lost
+    return strip_invisible(_on_one_line(value)).strip(), lost
+
+
+def _on_one_line(value: str) -> str:
+    """Take out what would end a header or a C string, wherever the value is written next."""
+    if "\n" in value or "\r" in value or "\x00" in value:
+        value = value.replace("\r", " ").replace("\n", " ").replace("\x00", "")
+    return value.strip()
 
 
 def _unfold(value: str) -> str:
     """Join folded lines with one space."""
-    return _FOLD.sub(" ", value)
+    return " ".join([line.strip(" \t\r") for line in value.split("\n")])
 
 
 def _decode_raw(value: str) -> tuple[str, int]:
@@ -72,35 +77,32 @@ def _decode_raw(value: str) -> tuple[str, int]:
 
 
 def _decode_encoded_words(value: str) -> tuple[str, int]:
-    """Decode the encoded words and the stretches between them."""
+    """Decode the encoded words and the stretches between them; white space between two words is nothing."""
+    pieces = _ENCODED_WORD.split(value)
+    stretches = pieces[::4]
+    charsets = [charset.partition("*")[0].lower() for charset in pieces[1::4]]
+    words = list(zip([encoding.lower() for encoding in pieces[2::4]], pieces[3::4], strict=True))
+    if len(set(charsets)) == 1 and not "".join(stretches).strip():
+        return _decode_run(words, charsets[0])
     texts: list[str] = []
     lost = 0
-    run: list[tuple[str, str]] = []
-    run_charset = ""
-    position = 0
-    for word in _ENCODED_WORD.finditer(value):
-        between = value[position : word.start()]
-        position = word.end()
-        charset, encoding, content = word.groups()
-        charset = charset.partition("*")[0].lower()
-        if run and (between.strip() or charset != run_charset):
-            text, missing = _decode_run(run, run_charset)
+    run_start = 0
+    for index, stretch in enumerate(stretches):
+        ends_run = (
+            index == len(words) or stretch.strip() or (index > run_start and charsets[index] != charsets[index - 1])
+        )
+        if not ends_run:
+            continue
+        if run_start < index:
+            text, missing = _decode_run(words[run_start:index], charsets[run_start])
             texts.append(text)
             lost += missing
-            run = []
-        if between.strip() or (not texts and not run):
-            text, missing = _decode_raw(between)
+        if index in (0, len(words)) or stretch.strip():
+            text, missing = _decode_raw(stretch)
             texts.append(text)
             lost += missing
-        run.append((encoding.lower(), content))
-        run_charset = charset
-    if run:
-        text, missing = _decode_run(run, run_charset)
-        texts.append(text)
-        lost += missing
-    text, missing = _decode_raw(value[position:])
-    texts.append(text)
-    return "".join(texts), lost + missing
+        run_start = index
+    return "".join(texts), lost
 
 
 def _decode_run(words: list[tuple[str, str]], charset: str) -> tuple[str, int]:
@@ -230,7 +232,7 @@ def _decode_name(written: str) -> tuple[str, int]:
     lost = 0
     if "=?" in name:
         name, lost = _decode_encoded_words(name)
-    return strip_invisible(name.translate(_NOT_IN_A_LINE)).strip(), lost
+    return strip_invisible(_on_one_line(name)).strip(), lost
 
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))')

@@ -13,7 +13,7 @@ from todoku.mail.errors import HeadersTooLarge, NotAMail, TooDeep, TooManyParts
 from todoku.mail.headers import parse_parameters
 
 # Anchored to line starts: without it a long line without a colon costs its square.
-_FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)", re.MULTILINE)
+_FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:([^\n]*)(?:\n|\Z)", re.MULTILINE)
 _LINE_FEED = 10
 _MOST_FALSE_DELIMITERS = 10_000
 _KEPT = "the raw mail, byte for byte"
@@ -71,7 +71,7 @@ class StructureReader:
         limit = self._header_bytes_left
         block, body = _cut_at_empty_line(data, limit + 4)
         if len(block) > limit:
-            if top and not _FIELD.match(block[:2048].decode("latin-1").replace("\r\n", "\n")):
+            if top and not _FIELD.match(block[:2048].decode("latin-1")):
                 raise NotAMail("The bytes don't begin with a header field.", kept=_KEPT, todo="Look at the bytes.")
             raise HeadersTooLarge(
                 f"The headers have more than {self._limits.header_bytes} bytes.", kept=_KEPT, todo="Look at the bytes."
@@ -83,12 +83,17 @@ class StructureReader:
         return fields, body
 
     def _fields(self, block: bytes) -> tuple[list[tuple[str, str]], bytes]:
-        """Read the fields; return also what at the end of the block is body because its empty line is missing."""
-        text = block.decode("latin-1").replace("\r\n", "\n")
-        fields: list[tuple[str, str]] = _FIELD.findall(text)
-        if "".join([part for field in fields for part in field]).count("\n") + len(fields) == text.count("\n") + 1:
-            return fields, b""
-        return self._odd_fields(text)
+        """Read the fields, unfolded; return also what of the block is body because its empty line is missing."""
+        text = block.decode("latin-1").replace("\r\n", "\n").replace("\n\t", "\n ").replace("\n ", " ")
+        fields = []
+        for line in text.split("\n"):
+            name, colon, value = line.partition(":")
+            if name not in _KNOWN_NAMES and not _is_name(name.rstrip(" \t")):
+                return self._odd_fields(text)
+            if not colon:
+                return self._odd_fields(text)
+            fields.append((name.rstrip(" \t"), value.strip(" \t")))
+        return fields, b""
 
     def _odd_fields(self, text: str) -> tuple[list[tuple[str, str]], bytes]:
         """Read a block that has lines which are no fields: skipped between fields, body when no field follows."""
@@ -97,7 +102,7 @@ class StructureReader:
         while position < len(text):
             found = _FIELD.match(text, position)
             if found is not None:
-                fields.append((found.group(1), found.group(2)))
+                fields.append((found.group(1), found.group(2).strip(" \t")))
                 position = found.end()
                 continue
             following = _NEXT_FIELD.search(text, position)
@@ -195,6 +200,16 @@ _MAIL_FIELD_NAMES = (
     "sender x-original-to dkim-signature x-mailer list-id arc-seal references in-reply-to authentication-results"
 )
 _MAIL_FIELDS = frozenset(_MAIL_FIELD_NAMES.split())
+
+
+_KNOWN_NAMES = frozenset(
+    name for lower in _MAIL_FIELDS for name in (lower, lower.title(), lower.title().replace("-Id", "-ID"))
+) | {"MIME-Version", "DKIM-Signature", "Content-Transfer-Encoding", "Content-Disposition", "ARC-Seal"}
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether it may be the name of a field (RFC 5322 section 2.2: printable ASCII without blank and colon)."""
+    return bool(name) and name.isascii() and name.isprintable() and " " not in name
 
 
 def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, str]:
