@@ -77,7 +77,7 @@ def make_todoku(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     made: list[Todoku] = []
 
     def make() -> Todoku:
-        made.append(Todoku(tmp_path_factory.mktemp("home") / "todoku"))
+        made.append(Todoku(open_folder(tmp_path_factory) / "todoku"))
         return made[-1]
 
     yield make
@@ -87,6 +87,14 @@ def make_todoku(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 @pytest.fixture
 def todoku(make_todoku: Callable[[], Todoku]) -> Todoku:
     return make_todoku()
+
+
+def open_folder(factory: pytest.TempPathFactory) -> Path:
+    """Make a folder that others may walk through: the embedded PostgreSQL is another user when we are root."""
+    folder = factory.mktemp("home")
+    for place in (folder, *folder.parents[:2]):
+        place.chmod(0o755)
+    return folder
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-
 from tests.acceptance.conftest import Todoku
 
 SITES = Path(str(resources.files("todoku.extraction") / "sites"))

@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-
 from tests.acceptance.conftest import Todoku, ready
 
 GONE_WITHIN_SECONDS = 15.0

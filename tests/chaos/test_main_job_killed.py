@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.acceptance.conftest import open_folder
 
 ROUNDS = 20
 
@@ -69,7 +70,7 @@ def _at_sink(home: Path) -> Counter[bytes]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """A home in which the engines have run once, and how long the whole job takes in such a home."""
-    home = tmp_path_factory.mktemp("prepared") / "home"
+    home = open_folder(tmp_path_factory) / "home"
     process = _start(home)
     deadline = time.monotonic() + 60
     while not list(home.glob("vault/**/*")) and process.poll() is None and time.monotonic() < deadline:
@@ -84,9 +85,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 @pytest.mark.timeout(240)
-def test_balances_close_after_a_kill(prepared: tuple[Path, float], tmp_path: Path, seed: int) -> None:
+def test_balances_close_after_a_kill(
+    prepared: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
     template, duration_seconds = prepared
-    home = tmp_path / "home"
+    home = open_folder(tmp_path_factory) / "home"
     subprocess.run(["cp", "-a", str(template), str(home)], check=True)
     process = _start(home)
     try:

@@ -3,7 +3,7 @@
 Purpose     look at all open runs twice a second; seal those due within the lead; relay what people decided to the
             senders; see runs start and end; clear the bus behind them.
 Reads       its tables, guests (one streaming COPY a run), JOURNAL (has it begun?), the ledger (is it over?).
-Writes      its tables, SEND and JOURNAL through the sealer, KV `runs`.
+Writes      its tables, SEND and JOURNAL through the sealer, KV `runs` and `stops`.
 Guarantees  any number of planners; each step is a compare-and-set or may be repeated. Order of a seal: batches on the
             bus, then `sealed` in the database, then KV `runs`: a planner that lost its claim never reaches KV, so no
             sender ever works on its seal. Trouble of the software makes a run late, never stopped.
@@ -34,6 +34,7 @@ from todoku.campaigns import run_store
 from todoku.campaigns.left_out import forget, tell_journal
 from todoku.campaigns.run_store import OpenRun
 from todoku.campaigns.sealing import SealingDesk
+from todoku.campaigns.stop_relay import StopRelay
 from todoku.campaigns.types import Reason, RunState
 from todoku.delivery.engine.codec import decode_order, encode_order
 from todoku.delivery.engine.sender import close_run
@@ -87,6 +88,7 @@ class Planner:
             unsubscribe_base_url=f"{public_url.rstrip('/')}/unsubscribe/",
             lease_seconds=self._pace.lease_seconds,
         )
+        self._stops = StopRelay(bus, self.database)
         self._closed = False
         self._balanced_at: dict[UUID, float] = {}
         self._told_late: set[UUID] = set()
@@ -155,6 +157,8 @@ class Planner:
             await self.database(run_store.mark_told, run)
         if run.order_version < run.version:
             await self._pass_on(run)
+        if run.sealed_at is not None and run.state in (RunState.SEALED, RunState.SENDING, RunState.PAUSED):
+            await self._stops.pass_on(run.project_id, run.sealed_at, now_utc)
         if run.state is RunState.SEALED and now_utc >= run.due_at:
             await self._see_start(run, now_utc)
         elif run.state in (RunState.SENDING, RunState.PAUSED):

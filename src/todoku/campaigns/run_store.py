@@ -33,6 +33,7 @@ _LIGHT = (
     "latest_start_at",
     "started_at",
     "changed_at",
+    "sealed_at",
     "planned",
     "lease_until",
     "told_journal",
@@ -55,6 +56,7 @@ class OpenRun:
     latest_start_at: datetime
     started_at: datetime | None
     changed_at: datetime
+    sealed_at: datetime | None
     planned: int
     lease_until: datetime | None
     told_journal: bool

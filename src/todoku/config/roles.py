@@ -24,7 +24,7 @@ import uvloop
 from todoku.bus.connection import Bus
 from todoku.config.settings import Settings, embedded_nats_url
 from todoku.kernel.clock import Clock, SystemClock
-from todoku.kernel.errors import ConfigurationError
+from todoku.kernel.errors import ConfigurationError, TodokuError
 from todoku.vault import open_vault
 from todoku.vault.types import Vault
 
@@ -140,7 +140,9 @@ async def _mirror_addresses(stage: Stage, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await publish_addresses(stage.bus)
-        except OSError as error:  # database or bus away: the door goes on with the addresses it has
+        except TodokuError as error:  # database or bus away: the door goes on with the addresses it has
+            if not error.transient:
+                raise
             log.warning("intake.addresses_not_mirrored", error=str(error))
         try:
             await asyncio.wait_for(stop.wait(), ADDRESS_MIRROR_SECONDS)

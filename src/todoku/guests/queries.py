@@ -16,7 +16,7 @@ from psycopg import sql
 
 from todoku.guests import audience as audiences
 from todoku.guests.errors import GuestMissing
-from todoku.guests.models import Consent, Guest, GuestIdentity, Visit
+from todoku.guests.models import Consent, Guest, GuestIdentity, Suppression, Visit
 from todoku.guests.persons import EMAIL, PHONE
 from todoku.guests.types import (
     Audience,
@@ -87,6 +87,12 @@ def all_ids(project_id: str, guest_id: UUID) -> tuple[UUID, ...]:
     """Return this person's id and the ids of everybody merged into it, for rooms that wrote an older one down."""
     merged = Guest.objects.filter(project_id=project_id, merged_into=guest_id).order_by("id")
     return (guest_id, *merged.values_list("id", flat=True))
+
+
+def suppressed_since(project_id: str, since_utc: datetime) -> list[tuple[str, str]]:
+    """Return (address, reason) of the suppressions in force that began at or after the moment, oldest first."""
+    rows = Suppression.objects.filter(project_id=project_id, since__gte=since_utc, lifted_at__isnull=True)
+    return list(rows.order_by("since", "id").values_list("address", "reason"))
 
 
 def count_audience(

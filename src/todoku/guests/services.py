@@ -74,6 +74,7 @@ def import_people(project_id: str, people: Sequence[PersonImport]) -> ImportResu
         consents = [row for claim, person in zip(claims, accepted, strict=True) for row in _consent_rows(claim, person)]
         if consents:
             store.insert_consents(project_id, consents)
+    store.analyze()
     created = len(joined.created)
     log.info("guests.imported", project_id=project_id, lines=len(people), created=created, refused=len(refused))
     return ImportResult(created, len(accepted) - created, tuple(refused))

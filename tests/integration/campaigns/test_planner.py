@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
 from django.db import connection
 
 from todoku.bus.connection import Bus
-from todoku.bus.streams import JOURNAL, RUNS_BUCKET, SEND, journal_subject
+from todoku.bus.streams import JOURNAL, RUNS_BUCKET, SEND, STOPS_BUCKET, journal_subject
 from todoku.campaigns import queries, run_store, services
 from todoku.campaigns.health import facts
 from todoku.campaigns.planner import Planner, PlannerPace
@@ -19,6 +20,7 @@ from todoku.campaigns.run_store import OpenRun
 from todoku.campaigns.types import CampaignState, RunRow, RunState
 from todoku.campaigns.unsubscribe import verify_token
 from todoku.delivery.engine.codec import decode_batch, decode_journal, decode_order
+from todoku.delivery.engine.runs import stop_key
 from todoku.delivery.types import Batch, RecipientState, RunOrder
 from todoku.guests import services as guests
 from todoku.guests.types import SuppressionReason
@@ -287,6 +289,31 @@ async def test_pause_resume_and_stop_reach_the_order(stage: Stage) -> None:
     assert await stage.order() is None
     assert await stage.batches() == []
     assert await stage.states() == (CampaignState.STOPPED, RunState.STOPPED)
+
+
+async def test_who_says_stop_after_the_seal_is_made_known_to_senders(stage: Stage) -> None:
+    stage.clock.advance(6 * 60)
+    await stage.planner.step()
+    stage.clock.advance(5.0)
+    await stage.planner.database(
+        partial(
+            guests.suppress,
+            stage.project,
+            "Guest00003@example.com",
+            SuppressionReason.COMPLAINED,
+            evidence="a letter",
+            clock=stage.clock,
+        )
+    )
+    key = stop_key(stage.project, "guest00003@example.com")
+    assert await stage.bus.bucket(STOPS_BUCKET).get(key) is None
+
+    stage.clock.advance(5.0)
+    await stage.planner.step()
+
+    entry = await stage.bus.bucket(STOPS_BUCKET).get(key)
+    assert entry is not None
+    assert entry.value == b"complained"
 
 
 async def test_send_now_moves_the_order_of_a_sealed_run(stage: Stage) -> None:
