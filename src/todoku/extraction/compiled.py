@@ -210,9 +210,7 @@ def _filled(syntax: str, labels: list[str]) -> str:
 
 
 def _alternation(labels: list[str]) -> str:
-    # Longest first: the first alternative that fits is taken, and 予約番号 is the beginning of 予約番号(会員).
-    ordered = sorted(dict.fromkeys(labels), key=len, reverse=True)
-    return "(?:" + "|".join(_spaced(label) for label in ordered) + ")"
+    return "(?:" + "|".join(_spaced(label) for label in dict.fromkeys(labels)) + ")"
 
 
 def _spaced(label: str) -> str:

@@ -237,6 +237,26 @@ def test_only_the_block_after_the_change_counts_in_either_order(read: Read, afte
     assert facts.previous == Previous(start=datetime(2026, 11, 30, 18, 30, tzinfo=TOKYO), party_size=2)
 
 
+def test_the_block_after_the_change_goes_before_what_stands_outside(read: Read) -> None:
+    after = "【変更後】\n■来店日時：2026年11月30日(月) 19:30\n■人数：4名様\n■ステータス：未対応"
+    reading = read(hotpepper(hotpepper_block("未対応"), after), subject="変更処理完了", sender=HOTPEPPER)
+    assert reading.facts is not None
+    assert (reading.facts.reference, reading.facts.party_size) == ("HP1", 4)
+
+
+@pytest.mark.parametrize("after_first", [False, True])
+def test_a_ruler_under_its_heading_does_not_let_the_old_block_out(read: Read, after_first: bool) -> None:
+    before = hotpepper_block("未対応", heading="【変更前】\n-----------\n", party="2名様")
+    after = hotpepper_block("未対応", heading="【変更後】\n-----------\n").replace("■人数：2名様\n", "")
+    blocks = (after, before) if after_first else (before, after)
+    reading = read(hotpepper(*blocks), subject="変更処理完了", sender=HOTPEPPER)
+    facts = reading.facts
+    assert facts is not None
+    assert facts.party_size is None
+    assert facts.previous is not None
+    assert facts.previous.party_size == 2
+
+
 @pytest.mark.parametrize("after_first", [False, True])
 def test_a_change_is_a_cancellation_when_the_state_after_it_says_so(read: Read, after_first: bool) -> None:
     before = hotpepper_block("未対応", heading="【変更前】\n")
