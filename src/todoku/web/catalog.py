@@ -25,7 +25,7 @@ KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2)
 _CALL = re.compile(r"\b(gettext|ngettext|pgettext|npgettext|_)\((.*?)\)(?=\s|$|X)", re.DOTALL)
 _STRING = re.compile(r"""u?('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 
-Message = str | tuple[str, str]
+Message = str | tuple[str, ...]
 
 
 def gather() -> Catalog:
@@ -108,8 +108,8 @@ def _texts_of_template(path: Path) -> Iterator[tuple[Message, str | None]]:
                 yield text, None
 
 
-def _whole(translated: str | list[str] | tuple[str, ...]) -> bool:
-    return bool(translated) if isinstance(translated, str) else bool(translated) and all(translated)
+def _whole(translated: str | list[str] | tuple[str, ...] | None) -> bool:
+    return bool(translated) if isinstance(translated, str) or not translated else all(translated)
 
 
 def _place(path: Path) -> str:

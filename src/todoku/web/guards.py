@@ -52,7 +52,7 @@ def needs(right: Right, *methods: str) -> Callable[[Page[P]], OpenPage[P]]:
             return view(cast(MemberRequest, request), *args, **kwargs)
 
         guarded.guard = right  # type: ignore[attr-defined]
-        return guarded
+        return cast("OpenPage[P]", guarded)
 
     return decorate
 

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 LIVE_KINDS = ("reservation", "run")
 CONNECT_SECONDS = 5.0
+FIRST_SECONDS = 3.0
 LOOK_SECONDS = 2.0  # how soon pages learn that the bus went away
 RUN_SECONDS = 8.0
 
@@ -71,6 +72,7 @@ class Hub:
         self._bus: Bus | None = None
         self._vault: Vault | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._tried = threading.Event()
         self.here = False
 
     def run(self, work: Callable[[], Coroutine[Any, Any, Result]], timeout_seconds: float = RUN_SECONDS) -> Result:
@@ -94,9 +96,10 @@ class Hub:
 
     def ask_bus(self, question: Callable[[Bus], Coroutine[Any, Any, Result]]) -> Result:
         """Ask the bus something; raises BusUnavailable when it is not connected or does not answer soon."""
+        self._started()
+        self._tried.wait(FIRST_SECONDS)  # the first page of a process must not find the bus away by being early
         bus = self._bus
         if bus is None or not self.here:
-            self._started()
             raise BusUnavailable("pages are not connected to the bus", todo="wait; they try again by themselves")
         try:
             return self.run(lambda: question(bus), timeout_seconds=3.0)
@@ -168,6 +171,7 @@ class Hub:
             await self._vault.close()
         self._keeper = self._bus = self._vault = None
         self._listeners.clear()
+        self._tried.clear()
         self.here = False
 
     def _started(self) -> asyncio.AbstractEventLoop:
@@ -194,6 +198,7 @@ class Hub:
                 await bus.subscribe_live("event.*.*", self._on_event)
             except (BusError, ConfigurationError, OSError) as error:
                 log.info("web.bus_away", error=str(error))
+                self._tried.set()
                 await asyncio.sleep(back_off.wait_seconds(attempt))
                 attempt += 1
                 continue
@@ -210,6 +215,7 @@ class Hub:
                 self._set_here(False)
             else:
                 self._set_here(True)
+            self._tried.set()
             await asyncio.sleep(LOOK_SECONDS)
 
     def _set_here(self, here: bool) -> None:

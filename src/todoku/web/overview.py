@@ -54,7 +54,7 @@ class Line:
 
 def mail_lines(balance: IntakeBalance) -> list[Line]:
     """Return the states of the mails that arrived, the usual ones even when they are 0."""
-    counts = {state: balance.states.get(state, 0) for state in END_STATES}
+    counts: dict[MailState, int] = {state: balance.states.get(state, 0) for state in END_STATES}
     if balance.pending:
         counts[MailState.PENDING] = balance.pending
     return _lines([(state.value, words.MAILS[state], count) for state, count in counts.items()], balance.arrived)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
-from django.core.handlers.asgi import ASGIHandler
-from django.test import Client
+from django.http import StreamingHttpResponse
+from django.test import AsyncClient, Client
 
 from todoku.bus.connection import Bus
 from todoku.engines.nats import EmbeddedNats
@@ -29,55 +29,38 @@ async def _collect(listener: live.Listener, wanted: str) -> None:
             continue
 
 
-def _scope(cookie: str) -> dict[str, object]:
-    return {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "path": "/live",
-        "raw_path": b"/live",
-        "query_string": b"",
-        "headers": [(b"host", b"testserver"), (b"cookie", cookie.encode())],
-        "client": ("127.0.0.1", 1),
-        "server": ("testserver", 80),
-    }
-
-
 def test_an_event_reaches_the_page_of_its_project_and_no_other(
     houses: tuple[House, House], sign_in: Callable[[str], Client], web_nats_url: str
 ) -> None:
     mine, theirs = houses
-    client = sign_in(mine.email(Role.VIEWER))
-    cookie = f"sessionid={client.cookies['sessionid'].value}"
+    signed_in = sign_in(mine.email(Role.VIEWER))
 
-    async def watch() -> list[str]:
-        page = ApplicationCommunicator(ASGIHandler(), _scope(cookie))
-        await page.send_input({"type": "http.request"})
-        start = await page.receive_output(SOON_SECONDS)
-        assert start["status"] == 200
-        assert (b"Content-Type", b"text/event-stream") in start["headers"]
+    async def watch() -> str:
+        client = AsyncClient()
+        client.cookies = signed_in.cookies
+        answer = await client.get("/live")
+        assert (answer.status_code, answer["Content-Type"]) == (200, "text/event-stream")
+        stream = cast("AsyncGenerator[bytes, None]", cast("StreamingHttpResponse", answer).streaming_content)
         bus = await Bus.connect(web_nats_url, name="test")
-        heard: list[str] = []
-        while "event: here" not in "".join(heard):
-            heard.append((await page.receive_output(SOON_SECONDS))["body"].decode())
-        await bus.publish_event(theirs.project_id, "reservation", {})
-        await bus.publish_event(mine.project_id, "run", {})
-        while "event: run" not in "".join(heard):
-            heard.append((await page.receive_output(SOON_SECONDS))["body"].decode())
+        heard = ""
+        async with asyncio.timeout(SOON_SECONDS):
+            async for part in stream:
+                heard += part.decode()
+                if "event: run" in heard:
+                    break
+                if part.startswith(b"event: here"):
+                    await bus.publish_event(theirs.project_id, "reservation", {})
+                    await bus.publish_event(mine.project_id, "run", {})
+        await stream.aclose()
         await bus.close()
-        await page.send_input({"type": "http.disconnect"})
-        await page.wait(SOON_SECONDS)
         return heard
 
-    said = "".join(asyncio.run(watch()))
-    assert "reservation" not in said, "another tenant's event must not even be felt"
+    assert "reservation" not in asyncio.run(watch()), "another tenant's event must not even be felt"
 
 
 def test_a_stream_is_refused_to_strangers(house: House) -> None:
     async def status() -> int:
-        page = ApplicationCommunicator(ASGIHandler(), _scope(""))
-        await page.send_input({"type": "http.request"})
-        return int((await page.receive_output(SOON_SECONDS))["status"])
+        return (await AsyncClient().get("/live")).status_code
 
     assert asyncio.run(status()) == 403
 

@@ -27,5 +27,5 @@ def test_every_placeholder_survives_translation(language: str) -> None:
             continue
         texts = [message.id] if isinstance(message.id, str) else list(message.id)
         wanted = {name for text in texts for name in holder.findall(text)}
-        for text in [message.string] if isinstance(message.string, str) else message.string:
+        for text in [message.string] if isinstance(message.string, str) else message.string or []:
             assert set(holder.findall(text)) == wanted, message.id

@@ -13,7 +13,8 @@ ROOM = Path(web.__file__).parent
 CSS = (ROOM / "static" / "web" / "app.css").read_text(encoding="utf-8")
 PAIRS = [
     ("ink", "paper"), ("ink", "sheet"), ("ink", "sunk"), ("ink", "mark"), ("ink", "indigo-tint"), ("ink", "red-tint"),
-    ("ink", "green-tint"), ("ink", "amber-tint"), ("ink", "mark-on"), ("ink-2", "paper"), ("ink-2", "sheet"), ("ink-2", "sunk"),
+    ("ink", "green-tint"), ("ink", "amber-tint"), ("ink", "mark-on"), ("ink-2", "paper"),
+    ("ink-2", "sheet"), ("ink-2", "sunk"),
     ("ink-3", "paper"), ("ink-3", "sheet"), ("indigo", "paper"), ("indigo", "sheet"), ("indigo", "indigo-tint"),
     ("red", "sheet"), ("red", "red-tint"), ("green", "sheet"), ("green", "green-tint"), ("amber", "sheet"),
     ("amber", "amber-tint"), ("on-indigo", "indigo"), ("sheet", "red"), ("ink-2", "indigo-tint"), ("ink-2", "mark"),

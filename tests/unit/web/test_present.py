@@ -10,13 +10,15 @@ from django.utils import timezone, translation
 from todoku.extraction.types import Event, Facts, GuestFacts
 from todoku.kernel.clock import VirtualClock
 from todoku.reservations.types import Effect, HistoryEntry, ReservationRow, ReservationState
+from todoku.vault.types import Vault
 from todoku.web import ports
 from todoku.web.present import fields, money, party, visit
 from todoku.web.templatetags import todoku as tags
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 ROW = ReservationRow(
-    id=uuid4(), project_id="p", site="tabelog", reference="R1", shop_code="ginza", shop_name="届屋", last_event=Event.CHANGED,
+    id=uuid4(), project_id="p", site="tabelog", reference="R1", shop_code="ginza", shop_name="届屋",
+    last_event=Event.CHANGED,
     state=ReservationState.BOOKED, start=datetime(2026, 11, 27, 10, 0, tzinfo=UTC), end=None, party_size=4,
     guest_name="髙橋", guest_kana=None, guest_phone="+819000001234", guest_email=None, course="鍋コース", seat=None,
     requests=None, amount_minor=12_000, currency="JPY", cancel_reason=None, link="https://site.example/r/1",
@@ -30,7 +32,7 @@ def _japanese_evening() -> None:
     def nowhere() -> str:
         raise AssertionError("no bus in a unit test")
 
-    def no_vault() -> ports.Vault:
+    def no_vault() -> Vault:
         raise AssertionError("no vault in a unit test")
 
     ports.connect(ports.Ports(VirtualClock(NOW), nats_url=nowhere, open_vault=no_vault, public_url="http://test"))

@@ -23,6 +23,7 @@ from todoku.content.rendering import check as check_content
 from todoku.content.starters import load_starter
 from todoku.delivery.types import Unrenderable
 from todoku.guests import queries as guests
+from todoku.guests.errors import GuestMissing
 from todoku.projects.types import Right
 from todoku.web import words
 from todoku.web.campaign_form import CampaignForm, criteria, form_values
@@ -294,7 +295,7 @@ def _guest_values(request: MemberRequest) -> dict[str, Any]:
     if wanted and request.member.may(Right.SEE_GUESTS):
         try:
             row = guests.get(project.id, _uuid(wanted)).row
-        except guests.GuestMissing:
+        except GuestMissing:
             return values
         last = timezone.localtime(row.last_visit_at).date() if row.last_visit_at else None
         values |= {

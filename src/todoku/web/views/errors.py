@@ -23,4 +23,4 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def failed(request: HttpRequest) -> HttpResponse:
     """Say that something broke here; needs neither database nor session."""
-    return render(None, "web/500.html", status=500)  # type: ignore[arg-type]
+    return render(None, "web/500.html", status=500)

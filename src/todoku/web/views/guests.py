@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from todoku.delivery.ledger import queries as ledger
+from todoku.delivery.types import RecipientState
 from todoku.guests import queries, services
 from todoku.guests.errors import GuestMissing
 from todoku.guests.types import GuestDetail, GuestRow, SuppressionReason
@@ -54,8 +55,9 @@ def guest(request: MemberRequest, guest_id: UUID) -> HttpResponse:
         "entry": _entry(detail.row),
         "visits": [{"visit": one, "shop": shops.get(one.shop_code or "", "")} for one in detail.visits],
         "sent": [
-            {"row": row, "word": words.RECIPIENTS.get(row.state)}
-            for row in ledger.sent_to_guest(request.project.id, guest_id, SENT_SHOWN)
+            {"row": row, "word": words.RECIPIENTS[RecipientState(row.state)]}
+            for one in queries.all_ids(request.project.id, detail.row.id)
+            for row in ledger.sent_to_guest(request.project.id, one, SENT_SHOWN)
         ],
     }
     return render(request, "web/guest.html", values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -29,14 +30,14 @@ PAGE = 50
 def mails(request: MemberRequest) -> HttpResponse:
     """List mails, newest first, of one state or of all; the numbers of the balance lead here."""
     state = _state(request.GET.get("state", ""))
-    before = _arrival(request.GET.get("before", ""))
+    before = _moment(request.GET.get("before", ""))
     rows = queries.list_mails(request.project.id, state=state, limit=PAGE + 1, before=before)
     arrived = arrived_count(request.project.id)
     balance = queries.balance(request.project.id, arrived or 0)
     counted = balance if arrived is not None else queries.balance(request.project.id, sum(balance.states.values()))
     values = {
         "mails": [{"row": row, "word": words.MAILS[row.state]} for row in rows[:PAGE]],
-        "more": rows[PAGE - 1].arrival_id if len(rows) > PAGE else "",
+        "more": rows[PAGE - 1].arrived_at_utc.isoformat() if len(rows) > PAGE else "",
         "chosen": state,
         "chosen_word": words.MAILS[state] if state else None,
         "balance": counted,
@@ -95,8 +96,9 @@ def _state(text: str) -> MailState | None:
     return MailState(text) if text in set(MailState) else None
 
 
-def _arrival(text: str) -> UUID | None:
+def _moment(text: str) -> datetime | None:
     try:
-        return UUID(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return moment if moment.tzinfo is not None else None
