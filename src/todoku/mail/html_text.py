@@ -25,6 +25,7 @@ _DEEPEST_FRAME = 100
 _LONGEST_LABEL = 40
 
 _SOFT, _PARAGRAPH, _PRE_SPACE = "\x02", "\x03", "\x04"
+_LINE_END_BLANKS = " \u00a0\u3000"
 _MARKS = str.maketrans(dict.fromkeys("\x00\x02\x03\x04", " "))
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" ?[\x02\x03\n][ \x02\x03\n]*+")
@@ -98,15 +99,13 @@ class _Writer:
             if tag.start() > position:
                 self._text(html[position : tag.start()])
             position = tag.end()
-            name = tag["name"]
+            close, name, attributes = tag.groups()
             if name is None:
                 continue
             name = name.lower()
-            if tag["close"]:
+            if close:
                 self._close(name)
-                continue
-            attributes = tag["attributes"]
-            if name in _RAW:
+            elif name in _RAW:
                 position = self._end_of_raw(position, name)
             elif name in _UNSEEN or (attributes and _is_hidden(attributes)):
                 position = self._end_of_element(position, name, attributes)
@@ -289,13 +288,18 @@ def _join_cells(cells: list[str]) -> str:
 
 def _lay_out(pieces: list[str]) -> str:
     """Turn pieces with break marks into lines."""
-    text = _MANY_SPACES.sub(" ", "".join(pieces))
-    text = _BREAKS.sub(_break, text)
+    text = "".join(pieces)
+    if "  " in text:
+        text = _MANY_SPACES.sub(" ", text)
+    if _SOFT in text or _PARAGRAPH in text or "\n" in text:
+        text = _BREAKS.sub(_break, text)
     if "\t" in text:
         text = _TABS.sub("\t", text)
     if _PRE_SPACE in text:
         text = text.replace(_PRE_SPACE, " ")
-    return "\n".join([line.rstrip(" \u00a0\u3000") for line in text.split("\n")]).strip("\n ")
+    if "\n" in text:
+        text = "\n".join([line.rstrip(_LINE_END_BLANKS) for line in text.split("\n")])
+    return text.lstrip("\n ").rstrip("\n" + _LINE_END_BLANKS)
 
 
 def _break(found: re.Match[str]) -> str:

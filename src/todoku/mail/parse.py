@@ -9,7 +9,7 @@ from todoku.mail.charsets import decode_bytes
 from todoku.mail.dates import parse_date_header
 from todoku.mail.errors import EmptyMail, MailTooLarge, NotAMail
 from todoku.mail.headers import decode_filename, decode_header_value, parse_mailboxes, parse_parameters
-from todoku.mail.html_text import html_to_text
+from todoku.mail.html_text import MOST_HTML_CHARACTERS, html_to_text
 from todoku.mail.structure import Limits, Part, StructureReader
 from todoku.mail.transfer import decode_transfer
 from todoku.mail.types import Attachment, Mailbox, ParsedMail
@@ -137,6 +137,8 @@ class _Body:
         text = "\n".join(self._plain)
         if html is not None and not text.strip():
             text = strip_invisible(html_to_text(html))
+            if len(html) > MOST_HTML_CHARACTERS:
+                self._defects.append("html_cut")
         return text, html
 
     def _is_attachment(self, part: Part) -> bool:

@@ -139,6 +139,14 @@ def test_harmless_forms_are_no_defect(raw: bytes) -> None:
     assert (parsed.sender.address, parsed.text, parsed.defects) == ("a@b.example", "hi", ())
 
 
+def test_html_beyond_the_limit_is_named_and_kept() -> None:
+    parsed = parse_mail(HEAD + b"Content-Type: text/html\r\n\r\n<p>a</p>" + b" " * 1_000_001)
+    assert parsed.text == "a"
+    assert parsed.defects == ("html_cut",)
+    assert parsed.html is not None
+    assert len(parsed.html) > 1_000_000
+
+
 def test_flowed_text_is_joined() -> None:
     head = HEAD + b"Content-Type: text/plain; format=flowed; delsp=yes\r\n\r\n"
     assert parse_mail(head + b"ab \r\ncd\r\n> q \r\n-- \r\nsig").text == "abcd\n> q \n-- \nsig"
