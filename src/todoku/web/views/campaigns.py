@@ -142,7 +142,7 @@ def campaign(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
         "criteria": criteria(request.project.id, row.audience),
         "runs": [{"run": run, "word": words.RUNS[run.state]} for run in runs],
         "audit": queries.audit(request.project.id, campaign_id),
-        "subject": _subject(request, row),
+        "subject": shown_subject(request, row),
     }
     return render(request, "web/campaign.html", values)
 
@@ -194,6 +194,15 @@ def act(request: MemberRequest, campaign_id: UUID, action: str) -> HttpResponse:
         messages.error(request, _("That is not possible now: %(why)s") % {"why": error})
     hub.publish(project_id, "run", {"campaign_id": str(campaign_id)})
     return redirect("campaign", campaign_id=campaign_id)
+
+
+def shown_subject(request: MemberRequest, row: CampaignRow) -> str:
+    """Return the subject as a sample guest reads it; the template itself while it can't be filled."""
+    try:
+        renderer = make_renderer(row.content.subject, row.content.html, row.content.text)
+        return renderer.render(SAMPLE_VALUES | _guest_values(request)).subject
+    except (TemplateInvalid, Unrenderable):
+        return row.content.subject
 
 
 def _dispatch(request: MemberRequest, row: CampaignRow) -> HttpResponse:
@@ -305,14 +314,6 @@ def _guest_values(request: MemberRequest) -> dict[str, Any]:
             "last_visit_on_ja": f"{last.year}年{last.month}月{last.day}日" if last else "",
         }
     return values
-
-
-def _subject(request: MemberRequest, row: CampaignRow) -> str:
-    try:
-        renderer = make_renderer(row.content.subject, row.content.html, row.content.text)
-        return renderer.render(SAMPLE_VALUES | _guest_values(request)).subject
-    except (TemplateInvalid, Unrenderable):
-        return row.content.subject
 
 
 def _localized(problem: Any) -> str:

@@ -16,6 +16,7 @@ from todoku.projects.types import Right
 from todoku.web import words
 from todoku.web.guards import MemberRequest, needs
 from todoku.web.overview import run_lines
+from todoku.web.views.campaigns import shown_subject
 
 PAGE = 100
 _OVER = (RunState.FINISHED, RunState.STOPPED, RunState.MISSED)
@@ -36,6 +37,7 @@ def run(request: MemberRequest, run_id: UUID) -> HttpResponse:
     }
     if request.headers.get("HX-Target") == "progress":
         return render(request, "web/_run.html", values)
+    values["subject"] = shown_subject(request, campaign)
     values["audit"] = queries.audit(request.project.id, row.campaign_id)
     values["earlier"] = [
         {"run": one, "word": words.RUNS[one.state]}
