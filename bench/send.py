@@ -82,15 +82,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--connections", type=int, default=10)
-    parser.add_argument("--role", choices=("sender", "projector"), help=argparse.SUPPRESS)
     parser.add_argument("--profile", help="write a cProfile of the sender to this file")
     options = parser.parse_args()
-    if options.role == "sender":
-        _run_profiled(options.profile)
-    elif options.role == "projector":
-        uvloop.run(_project())
-    else:
-        _report(_measure(options), as_json=options.json)
+    _report(_measure(options), as_json=options.json)
 
 
 def _report(figures: dict[str, Any], *, as_json: bool) -> None:
@@ -111,14 +105,15 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         nats_url = _nats(home, stack)
         database_url = _database(home, stack)
-        sink_port = _sink(stack)
+        sink, sink_port = _sink(stack)
         stage = Stage(home, nats_url, database_url, sink_port, options.connections)
         os.environ.update(_environment(stage))
         _migrate()
         before = _reference(stage, options.messages)
-        sender = _child(stack, "sender", *(["--profile", options.profile] if options.profile else []))
+        sender = _child(stack, "sender", *([options.profile] if options.profile else []))
         projector = _child(stack, "projector")
-        ours = uvloop.run(_send(stage, options.messages, sender))
+        others = {"sink": sink.pid, "ledger": projector.pid}
+        ours = uvloop.run(_send(stage, options.messages, sender, others))
         statements = _last_words(projector)
         _end(sender)
         after = _reference(stage, options.messages)
@@ -133,7 +128,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "sent": ours["sent"],
         "at_sink": ours["at_sink"],
         "doubled": ours["doubled"],
-        "sender_cpu_us_per_message": ours["cpu_us"],
+        "cpu_us_per_message": ours["cpu_us"],
         "ledger_closed_seconds_after_last": ours["ledger_late"],
         "message_bytes": ours["message_bytes"],
     }
@@ -163,17 +158,19 @@ def _database(home: Path, stack: ExitStack) -> str:
     return url
 
 
-def _sink(stack: ExitStack) -> int:
+def _sink(stack: ExitStack) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
         [sys.executable, str(BENCH / "counting_sink.py"), "0"], stdout=subprocess.PIPE, text=True
     )
     stack.callback(_end, process)
     assert process.stdout is not None
-    return int(process.stdout.readline())
+    return process, int(process.stdout.readline())
 
 
 def _child(stack: ExitStack, role: str, *more: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, __file__, "--role", role, *more], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(BENCH / "send_roles.py"), role, *more], stdout=subprocess.PIPE, text=True
+    )
     stack.callback(_end, process)
     assert process.stdout is not None
     process.stdout.readline()  # "ready"
@@ -238,7 +235,7 @@ def _ask_sink(stage: Stage, command: str) -> dict[str, int]:
     return json.loads(words) if words.startswith(b"{") else {}
 
 
-async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str]) -> dict[str, Any]:
+async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str], others: dict[str, int]) -> dict[str, Any]:
     from todoku.bus.connection import Bus
     from todoku.delivery.engine.runs import put_order
     from todoku.delivery.engine.sealing import Sealer
@@ -250,7 +247,8 @@ async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str]) -> d
     await bus.declare()
     order = await Sealer(bus, clock).seal(_draft(), _audience(messages))
     _ask_sink(stage, "XRESET")
-    cpu_before = _cpu_seconds(sender.pid)
+    pids = {"sender": sender.pid, **others}
+    before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
     began_utc = clock.now_utc()
     await put_order(bus, replace(order, due_at_utc=began_utc))
     run_id = UUID(order.run_id)
@@ -263,7 +261,7 @@ async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str]) -> d
     closed_utc = clock.now_utc()
     last_utc = await _last_line_utc(bus, order.run_id)
     counts = _ask_sink(stage, "XSTAT")
-    cpu = _cpu_seconds(sender.pid) - cpu_before
+    spent = {name: _cpu_seconds(pid) - before[name] for name, pid in pids.items()}
     await bus.close()
     return {
         "messages_per_second": messages / (last_utc - began_utc).total_seconds(),
@@ -271,7 +269,7 @@ async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str]) -> d
         "at_sink": counts["total"],
         "doubled": counts["total"] - counts["different"],
         "peak_rss_mb": _peak_rss_mb(sender.pid),
-        "cpu_us": round(1e6 * cpu / messages, 1),
+        "cpu_us": {name: round(1e6 * seconds / messages, 1) for name, seconds in spent.items()},
         "ledger_late": round((closed_utc - last_utc).total_seconds(), 2),
         "message_bytes": _message_bytes(order),
     }
@@ -357,63 +355,6 @@ def _peak_rss_mb(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return round(int(line.split()[1]) / 1024, 1)
     return 0.0
-
-
-# --- the sender and the projector, each in a process of its own ---
-
-
-def _run_profiled(profile: str | None) -> None:
-    if profile is None:
-        uvloop.run(_sender())
-        return
-    import cProfile
-
-    cProfile.runctx("uvloop.run(_sender())", globals(), {}, profile)
-
-
-async def _sender() -> None:
-    from todoku.bus.connection import Bus
-    from todoku.content.rendering import make_renderer
-    from todoku.delivery.engine.sender import Sender
-    from todoku.delivery.transports.smtp import SmtpTransport
-    from todoku.kernel.clock import SystemClock
-
-    bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-sender")
-    await bus.declare()
-    clock = SystemClock()
-    transport = SmtpTransport(
-        os.environ["TODOKU_RELAY_URL"], connections=int(os.environ["TODOKU_BENCH_CONNECTIONS"]), clock=clock
-    )
-    stop = _stop_on_sigterm()
-    sender = Sender(bus, transport, make_renderer, clock, Path(os.environ["TODOKU_HOME"]) / "answers")
-    print("ready", flush=True)
-    await sender.run(stop)
-    await transport.close()
-    await bus.close()
-
-
-async def _project() -> None:
-    import django
-
-    django.setup()
-    from todoku.bus.connection import Bus
-    from todoku.delivery.ledger.projector import Projector
-    from todoku.kernel.clock import SystemClock
-
-    bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-projector")
-    await bus.declare()
-    projector = Projector(bus, SystemClock())
-    stop = _stop_on_sigterm()
-    print("ready", flush=True)
-    await projector.run(stop)
-    await bus.close()
-    print(json.dumps({"statements": projector.counts.statements, "transactions": projector.counts.transactions}))
-
-
-def _stop_on_sigterm() -> asyncio.Event:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    return stop
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ _FOLD_COLUMN = 76
 _WORD_OCTETS = 45  # of UTF-8 in one encoded-word: 60 letters of base64 and 12 of frame, below the 75 of RFC 2047
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+_USUAL_ADDRESS = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z"
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")
 _URL = re.compile(r"[!#-;=?-~]{1,900}\Z")  # visible ASCII that can't end the angle brackets around it
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n")  # NUL and friends: CR comes back beside LF
@@ -137,6 +140,8 @@ def header_address(address: str) -> str:
     A local part that is no dot-atom (`taro..y`, handed out by Japanese carriers until 2009) is quoted, by RFC 5321
     section 4.1.2; a domain in Japanese becomes its A-label.
     """
+    if len(address) <= 254 and _USUAL_ADDRESS.match(address):
+        return address
     if not is_addr_spec(address):
         raise UnsafeAddress(f"{address!r} is not one deliverable address")
     local, _, domain = address.rpartition("@")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,10 +9,6 @@ import pytest
 
 from todoku.bus.connection import Bus
 from todoku.engines.nats import EmbeddedNats
-
-sys.path.insert(
-    0, str(Path(__file__).parents[2] / "integration" / "delivery")
-)  # delivery_world
 
 
 @pytest.fixture(scope="session")

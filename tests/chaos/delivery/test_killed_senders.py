@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from delivery_world import CLOCK, journal, outcomes, seal_and_post, settled, until
+from tests.integration.delivery.delivery_world import CLOCK, journal, outcomes, seal_and_post, settled, until
 
 from todoku.bus.connection import Bus
 from todoku.delivery.transports.conformance import ScriptedRelay
@@ -159,7 +159,7 @@ async def test_two_senders_of_which_one_is_killed_and_replaced_again_and_again(
 async def test_a_bus_that_restarts_in_between_loses_and_doubles_nothing(
     relay: ScriptedRelay, answers_folder: Path, tmp_path: Path
 ) -> None:
-    from delivery_world import sending
+    from tests.integration.delivery.delivery_world import sending
 
     from todoku.delivery.transports.smtp import SmtpTransport
     from todoku.engines.nats import EmbeddedNats

@@ -10,8 +10,18 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from delivery_world import CLOCK, journal, make_order, person, quick_options, seal_and_post, sending, settled, until
 from django.db import connection, connections
+from tests.integration.delivery.delivery_world import (
+    CLOCK,
+    journal,
+    make_order,
+    person,
+    quick_options,
+    seal_and_post,
+    sending,
+    settled,
+    until,
+)
 
 from todoku.bus.connection import Bus
 from todoku.bus.streams import journal_subject

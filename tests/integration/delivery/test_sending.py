@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from delivery_world import (
+from tests.integration.delivery.delivery_world import (
     CLOCK,
     journal,
     make_order,

@@ -7,7 +7,6 @@ import email.header
 import email.policy
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import cast
 
 import fast_mail_parser
 import pytest
@@ -50,7 +49,7 @@ def parts(**changes: str) -> MessageParts:
 
 
 def read(raw: bytes) -> EmailMessage:
-    message = cast(EmailMessage, email.message_from_bytes(raw, policy=email.policy.default))
+    message = email.message_from_bytes(raw, policy=email.policy.default)
     assert not message.defects
     for part in message.walk():
         assert not part.defects, part.defects

@@ -38,7 +38,7 @@ def test_a_living_sender_is_known_in_part(tmp_path: Path) -> None:
     alive = LocalAnswers(tmp_path, "alive-one")
     alive.begin(RUN, 1, 0).mark(1, 5)
     record = LocalAnswers(tmp_path, "heir").read("alive-one", RUN, 1, 0, window=1)
-    assert (record.state, record.marks) == (RecordState.PARTIAL, {5})
+    assert (record.state, record.marks) == (RecordState.PARTIAL, frozenset({5}))
     alive.close()
 
 

@@ -177,5 +177,6 @@ async def _each(audience: AsyncIterable[SealChunk] | Iterable[SealChunk]) -> Asy
 async def _collect(publishing: set[asyncio.Task[None]], when: str) -> None:
     done, _ = await asyncio.wait(publishing, return_when=when)
     publishing.difference_update(done)
-    for task in done:
-        task.result()
+    failures = [error for task in done if (error := task.exception()) is not None]
+    if failures:
+        raise failures[0]

@@ -197,7 +197,7 @@ class BatchVisit:
             Envelope(one.place, self._order.sender_address, recipients[one.place].address, one.content)
             for one in sendable
         ]
-        sink = WindowSink(intent.window, notes, self._ports.clock, lambda: self._forbidden(lease))
+        sink = WindowSink(intent.window, notes, self._ports.clock, lease, self._is_stopped)
         sending = asyncio.create_task(self._ports.transport.send(envelopes, sink))
         try:
             ahead = await self._prepare(following)
@@ -253,12 +253,9 @@ class BatchVisit:
             return self._come_back_seconds()
         return None
 
-    def _forbidden(self, lease: Lease) -> str:
-        """Say why a message must not be completed now, "" when it may."""
-        if lease.expired:
-            return "the lease ran out: another sender may own this batch"
+    def _is_stopped(self) -> bool:
         order = self._ports.runs.get(self._batch.run_id)
-        return "the run was stopped" if order is not None and order.state == STOPPED else ""
+        return order is not None and order.state == STOPPED
 
     def _come_back_seconds(self) -> float:
         gate, now_seconds = self._ports.gate, self._ports.clock.monotonic_seconds()

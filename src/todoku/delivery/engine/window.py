@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from todoku.delivery.engine.lease import Lease
 from todoku.delivery.engine.local_answers import BatchNotes
 from todoku.delivery.errors import HandOverForbidden
 from todoku.delivery.types import Answer
@@ -18,19 +19,21 @@ log = structlog.get_logger(__name__)
 class WindowSink:
     """An AnswerSink whose refs are the indexes of the batch."""
 
-    def __init__(self, window: int, notes: BatchNotes, clock: Clock, forbidden: Callable[[], str]) -> None:
-        """forbidden: why no message may be completed now, "" when one may."""
+    def __init__(self, window: int, notes: BatchNotes, clock: Clock, lease: Lease, stopped: Callable[[], bool]) -> None:
+        """stopped: whether a person stopped the run."""
         self._window = window
         self._notes = notes
         self._clock = clock
-        self._forbidden = forbidden
+        self._lease = lease
+        self._stopped = stopped
         self._moments: dict[int, datetime] = {}
 
     def about_to_complete(self, ref: int) -> None:
         """Note it; raises HandOverForbidden when the message must stay, or when it can't be noted."""
-        why = self._forbidden()
-        if why:
-            raise HandOverForbidden(why)
+        if self._lease.expired:
+            raise HandOverForbidden("the lease ran out: another sender may own this batch")
+        if self._stopped():
+            raise HandOverForbidden("the run was stopped")
         try:
             self._notes.mark(self._window, ref)
         except OSError as error:
