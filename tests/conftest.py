@@ -6,10 +6,11 @@ TODOKU_TEST_DATABASE_URL name running ones.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +32,25 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Callable[[], Path]]:
+    """Make folders that others may walk through: the embedded PostgreSQL is another user when we are root.
+
+    Not below pytest's own folder: each run of pytest closes that to others again, also under a run beside it.
+    """
+    base = Path(tempfile.mkdtemp(prefix="todoku-homes-"))
+    base.chmod(0o755)
+    numbers = itertools.count()
+
+    def make() -> Path:
+        folder = base / str(next(numbers))
+        folder.mkdir(mode=0o755)
+        return folder
+
+    yield make
+    shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture

@@ -72,12 +72,12 @@ class Todoku:
 
 
 @pytest.fixture
-def make_todoku(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Todoku]]:
+def make_todoku(open_folder: Callable[[], Path]) -> Iterator[Callable[[], Todoku]]:
     """Make commands with homes of their own; a test fails when one of them leaves a process behind."""
     made: list[Todoku] = []
 
     def make() -> Todoku:
-        made.append(Todoku(open_folder(tmp_path_factory) / "todoku"))
+        made.append(Todoku(open_folder() / "todoku"))
         return made[-1]
 
     yield make
@@ -87,14 +87,6 @@ def make_todoku(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 @pytest.fixture
 def todoku(make_todoku: Callable[[], Todoku]) -> Todoku:
     return make_todoku()
-
-
-def open_folder(factory: pytest.TempPathFactory) -> Path:
-    """Make a folder that others may walk through: the embedded PostgreSQL is another user when we are root."""
-    folder = factory.mktemp("home")
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
-    return folder
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:

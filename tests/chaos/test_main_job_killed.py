@@ -8,38 +8,38 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from tests.acceptance.conftest import open_folder
 
 ROUNDS = 20
 
 
-def _start(home: Path) -> subprocess.Popen[bytes]:
+def _start(home: Path, output: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "TODOKU_HOME": str(home)}
     for name in ("TODOKU_DATABASE_URL", "TODOKU_NATS_URL", "TODOKU_VAULT_URL"):
         environment.pop(name, None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "todoku.cli.main", "demo", "--once", "--json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "todoku.cli.main", "demo", "--once", "--json"],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def _finish(home: Path) -> dict[str, Any]:
-    process = _start(home)
-    out, err = process.communicate(timeout=110)
-    assert process.returncode == 0, err.decode()[-3000:]
-    report: dict[str, Any] = json.loads(out)
+    output = home.with_name("report.json")
+    process = _start(home, output)
+    assert process.wait(timeout=110) == 0, output.read_text(encoding="utf-8")[-3000:]
+    report: dict[str, Any] = json.loads(output.read_text(encoding="utf-8").splitlines()[-1])
     return report
 
 
@@ -68,16 +68,16 @@ def _at_sink(home: Path) -> Counter[bytes]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+def prepared(open_folder: Callable[[], Path]) -> tuple[Path, float]:
     """A home in which the engines have run once, and how long the whole job takes in such a home."""
-    home = open_folder(tmp_path_factory) / "home"
-    process = _start(home)
+    home = open_folder() / "home"
+    process = _start(home, home.with_name("first.log"))
     deadline = time.monotonic() + 60
     while not list(home.glob("vault/**/*")) and process.poll() is None and time.monotonic() < deadline:
         pass
     _kill_tree(process)
     trial = home.with_name("trial")
-    shutil.copytree(home, trial, symlinks=True)
+    subprocess.run(["cp", "-a", str(home), str(trial)], check=True)
     began = time.monotonic()
     _finish(trial)
     return home, time.monotonic() - began
@@ -85,13 +85,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 @pytest.mark.timeout(240)
-def test_balances_close_after_a_kill(
-    prepared: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
+def test_balances_close_after_a_kill(prepared: tuple[Path, float], open_folder: Callable[[], Path], seed: int) -> None:
     template, duration_seconds = prepared
-    home = open_folder(tmp_path_factory) / "home"
+    home = open_folder() / "home"
     subprocess.run(["cp", "-a", str(template), str(home)], check=True)
-    process = _start(home)
+    process = _start(home, home.with_name("killed.log"))
     try:
         process.wait(timeout=random.Random(seed).uniform(0.2, 1.0) * duration_seconds)
     except subprocess.TimeoutExpired:
