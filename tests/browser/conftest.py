@@ -1,4 +1,7 @@
-"""The real program, started as a user starts it, and a real Chromium in front of it."""
+"""The real program, started as a user starts it, and a real Chromium in front of it.
+
+Both live as long as one module: Playwright keeps an event loop in the main thread, in which other tests can't work.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ class Visitor:
         return page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
     """Start `todoku demo` in a home of its own and wait until it says that it is ready."""
     home: Path = tmp_path_factory.mktemp("browser-home")
@@ -96,7 +99,7 @@ def live_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
             process.wait(timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Start Debian's Chromium, or the one Playwright brought."""
     with sync_playwright() as playwright:
