@@ -30,8 +30,8 @@ fmt: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix src tests bench
 	@$(BIN)/ruff format src tests bench
 
-messages: $(VENV)/.dev ## Compile the translations after a .po file was edited
-	@$(BIN)/pybabel compile --use-fuzzy --statistics --domain django --directory src/todoku/web/locale
+messages: $(VENV)/.dev ## Gather texts and compile the translations
+	@$(BIN)/python -m todoku.web.catalog
 
 clean: ## Remove the environment and the caches, never data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

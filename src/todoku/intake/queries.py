@@ -59,6 +59,13 @@ def mails_of_reservation(project_id: str, reservation_id: UUID) -> list[MailRow]
     return [_row(row, names) for row in rows.order_by("-arrived_at", "-arrival_id")]
 
 
+def counts_since(project_id: str, since_utc: datetime) -> dict[tuple[str | None, MailState], int]:
+    """Return how many mails arrived since the moment, by site (None = no site's) and state; one statement."""
+    rows = IncomingMail.objects.filter(project_id=project_id, arrived_at__gte=since_utc).order_by()
+    counted = rows.values_list("site", "state").annotate(count=Count("arrival_id"))
+    return {(site, MailState(state)): count for site, state, count in counted}
+
+
 def last_arrival_per_site(project_id: str) -> dict[str, datetime]:
     """Return when the newest mail of each site arrived; a site that never wrote is not in it."""
     rows = IncomingMail.objects.filter(project_id=project_id, site__isnull=False)

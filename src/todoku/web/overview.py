@@ -24,7 +24,6 @@ from todoku.web.letters import arrived_count
 NEEDS_EYES = (MailState.UNKNOWN_LAYOUT, MailState.QUARANTINED, MailState.UNREADABLE)
 _NEEDS_PERSON = (RunState.HELD, RunState.MISSED)
 _AHEAD = (CampaignState.SCHEDULED, CampaignState.ACTIVE, CampaignState.PAUSED)
-MAILS_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def look_around(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     }
 
 
-def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: list[MailState], *, counted: bool) -> Verdict:
+def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: Counter[MailState], *, counted: bool) -> Verdict:
     """Say whether all is well; the worst thing decides the sentence."""
     waiting = [row for row in rows if row.run is not None and row.run.state in _NEEDS_PERSON]
     if balance.pending < 0:
@@ -103,8 +102,11 @@ def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: list[MailState]
         sentence = ngettext("%(n)d campaign waits for you.", "%(n)d campaigns wait for you.", len(waiting))
         return Verdict("bad", "warn", sentence % {"n": len(waiting)}, "、".join(row.name for row in waiting))
     if eyes:
-        sentence = ngettext("%(n)d mail of today needs your eyes.", "%(n)d mails of today need your eyes.", len(eyes))
-        return Verdict("look", "warn", sentence % {"n": len(eyes)}, _("Nothing is lost."), eyes[0].value)
+        sentence = ngettext(
+            "%(n)d mail of today needs your eyes.", "%(n)d mails of today need your eyes.", eyes.total()
+        )
+        most = eyes.most_common(1)[0][0]
+        return Verdict("look", "warn", sentence % {"n": eyes.total()}, _("Nothing is lost."), most.value)
     if not counted:
         return Verdict(
             "look",
@@ -126,17 +128,22 @@ def add_up(balances: list[RunBalance]) -> RunBalance:
 
 def _today(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     midnight = timezone.localtime(now_utc).replace(hour=0, minute=0, second=0, microsecond=0)
-    mails = [row for row in intake.list_mails(project.id, limit=MAILS_LOOKED_AT) if row.arrived_at_utc >= midnight]
-    came = Counter(row.site for row in mails)
+    counts = intake.counts_since(project.id, midnight)
+    came: Counter[str | None] = Counter()
+    eyes: Counter[MailState] = Counter()
+    for (site, state), count in counts.items():
+        came[site] += count
+        if state in NEEDS_EYES:
+            eyes[state] += count
     last = intake.last_arrival_per_site(project.id)
     sites = [
         {"site": site, "count": came.get(site, 0), "last": last.get(site)}
         for site in sorted({*last, *filter(None, came)})
     ]
     return {
-        "count": len(mails),
+        "count": came.total(),
         "sites": sorted(sites, key=lambda one: -one["count"]),
-        "eyes": [row.state for row in mails if row.state in NEEDS_EYES],
+        "eyes": eyes,
     }
 
 

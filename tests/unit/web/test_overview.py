@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -26,27 +27,27 @@ def _balance(arrived: int, applied: int) -> IntakeBalance:
 
 def test_all_is_well_when_everything_adds_up() -> None:
     with translation.override("ja"):
-        verdict = judge(_balance(5, 5), [_campaign(RunState.SENDING)], [], counted=True)
+        verdict = judge(_balance(5, 5), [_campaign(RunState.SENDING)], Counter(), counted=True)
         assert (verdict.tone, verdict.sentence) == ("well", "すべて順調です。")
 
 
 def test_a_campaign_that_waits_for_a_person_comes_first() -> None:
-    verdict = judge(_balance(5, 5), [_campaign(RunState.HELD)], [MailState.UNREADABLE], counted=True)
+    verdict = judge(_balance(5, 5), [_campaign(RunState.HELD)], Counter([MailState.UNREADABLE]), counted=True)
     assert verdict.tone == "bad"
     assert "冬の鍋" in verdict.more
 
 
 def test_mails_for_eyes_lead_to_the_list() -> None:
-    verdict = judge(_balance(5, 5), [], [MailState.UNKNOWN_LAYOUT], counted=True)
+    verdict = judge(_balance(5, 5), [], Counter([MailState.UNKNOWN_LAYOUT]), counted=True)
     assert (verdict.tone, verdict.state) == ("look", "unknown_layout")
 
 
 def test_not_counted_is_never_called_well() -> None:
-    assert judge(_balance(5, 5), [], [], counted=False).tone == "look"
+    assert judge(_balance(5, 5), [], Counter(), counted=False).tone == "look"
 
 
 def test_more_results_than_mails_is_said() -> None:
-    assert judge(_balance(4, 5), [], [], counted=True).tone == "bad"
+    assert judge(_balance(4, 5), [], Counter(), counted=True).tone == "bad"
 
 
 def test_the_lines_of_a_balance_add_up_to_it() -> None:
