@@ -107,8 +107,11 @@ def migrated_database(database_url: str) -> Iterator[None]:
 @pytest.fixture
 def database(migrated_database: None) -> Iterator[None]:
     """Give a migrated, empty database; rows are truncated before each test."""
-    from django.db import connection
+    from asgiref.sync import SyncToAsync
+    from django.db import connection, connections
 
+    # Async views keep a connection on asgiref's own thread; one that another test had cut would fail here.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
     with connection.cursor() as cursor:
         tables = [name for name in connection.introspection.table_names(cursor) if name != "django_migrations"]
         cursor.execute("TRUNCATE " + ", ".join(f'"{name}"' for name in tables) + " RESTART IDENTITY CASCADE")

@@ -12,14 +12,28 @@ from todoku.kernel.errors import ConfigurationError
 from todoku.vault.types import Vault
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxMessage:
-    """One message that reached the demo's sink. number: its place there, from 0. raw: as received."""
+class OutboxMessage(Protocol):
+    """One message that reached the demo's sink."""
 
-    number: int
-    rcpt_to: str
-    received_at_utc: datetime
-    raw: bytes
+    @property
+    def number(self) -> int:
+        """Its place in the sink, from 0."""
+        ...
+
+    @property
+    def rcpt_to(self) -> str:
+        """The envelope recipient."""
+        ...
+
+    @property
+    def received_at_utc(self) -> datetime:
+        """When the sink took it."""
+        ...
+
+    @property
+    def raw(self) -> bytes:
+        """The message as received."""
+        ...
 
 
 class Outbox(Protocol):

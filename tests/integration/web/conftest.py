@@ -20,6 +20,7 @@ import pytest
 from todoku.bus.connection import Bus
 from todoku.campaigns.types import CampaignContent
 from todoku.content.starters import load_starter
+from todoku.demo.sink_log import SinkMessage
 from todoku.engines.nats import EmbeddedNats
 from todoku.guests.types import Audience, PersonImport
 from todoku.kernel.clock import SystemClock
@@ -101,7 +102,7 @@ def connected(tmp_path: Path, web_nats_url: str) -> Iterator[ports.Ports]:
         nats_url=lambda: web_nats_url,
         open_vault=lambda: open_vault("", tmp_path / "vault"),
         public_url="http://testserver",
-        outbox=Outbox(ports.OutboxMessage(0, "guest@example.com", datetime.now(UTC), SENT)),
+        outbox=Outbox(SinkMessage(0, "news@example.com", "guest@example.com", datetime.now(UTC), SENT)),
     )
     ports.connect(made)
     yield made
