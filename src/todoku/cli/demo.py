@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
-from rich.console import Console
 
 from todoku.config.settings import Listen, Settings, default_home, embedded_nats_url, load_settings
 
@@ -83,7 +82,6 @@ def _with_free_ports(settings: Settings) -> Settings:
 def _watch(settings: Settings, *, as_json: bool, evening: bool) -> None:
     from todoku.config.installation import Installation
 
-    console = Console(stderr=True, highlight=False)
     os.environ.update(settings.environment())
     try:
         with Installation(settings) as installation:
@@ -91,36 +89,36 @@ def _watch(settings: Settings, *, as_json: bool, evening: bool) -> None:
             installation.add_process(
                 "sink", [sys.executable, "-m", "todoku.demo.sink", str(settings.home / "sink"), sink[0], sink[2]]
             )
-            if _password_path(settings).exists():  # told before: roles may start while it is looked over
-                installation.start_roles()
-                password, told = _tell_story(settings)
-            else:
-                password, told = _tell_story(settings)
-                installation.start_roles()
+            password = _password(settings) or _tell_story(settings)
+            installation.start_roles()
             installation.wait_until_ready()
             _say_ready(settings, password, as_json=as_json)
-            uvloop.run(_play(settings, told.addresses, evening=evening))
+            uvloop.run(_play(settings, evening=evening))
     except KeyboardInterrupt:
-        console.print("Ended; no process is left. The next start goes on from here.")
+        print("Ended; no process is left. The next start goes on from here.", file=sys.stderr)
 
 
-def _tell_story(settings: Settings) -> tuple[str, Any]:
-    """Make the sample group; the password is made once for a home and kept beside its secret key."""
+def _password(settings: Settings) -> str:
+    """Return the password of the group that lives in this home, "" when its story is not told yet."""
+    path = _password_path(settings)
+    return path.read_text(encoding="ascii") if path.exists() else ""
+
+
+def _tell_story(settings: Settings) -> str:
+    """Make the sample group and its password; a start that was killed on the way tells it again."""
     from todoku.config.django_setup import set_up_django
     from todoku.kernel.clock import SystemClock
 
     set_up_django()
     from todoku.demo import story
 
-    path = _password_path(settings)
-    known = path.read_text(encoding="ascii") if path.exists() else None
-    password = known or f"todoku-{secrets.token_hex(3)}"
-    told = story.tell(password=None if known else password, clock=SystemClock())
+    password = f"todoku-{secrets.token_hex(3)}"
+    story.tell(password=password, clock=SystemClock())
     asyncio.run(_publish_addresses(settings))
-    if known is None:
-        path.touch(mode=0o600)
-        path.write_text(password, encoding="ascii")
-    return password, told
+    path = _password_path(settings)
+    path.touch(mode=0o600)
+    path.write_text(password, encoding="ascii")
+    return password
 
 
 async def _publish_addresses(settings: Settings) -> None:
@@ -141,9 +139,9 @@ def _password_path(settings: Settings) -> Path:
 
 
 def _say_ready(settings: Settings, password: str, *, as_json: bool) -> None:
-    from todoku.demo import story
+    from todoku.demo import group
 
-    manager = story.STAFF[1][0]
+    manager = group.STAFF[1][0]
     if as_json:
         ready = {
             "url": settings.public_url,
@@ -151,13 +149,15 @@ def _say_ready(settings: Settings, password: str, *, as_json: bool) -> None:
             "password": password,
             "smtp": str(settings.smtp_listen),
             "mail_domain": settings.mail_domain,
-            "project": story.PROJECT_ID,
+            "project": group.PROJECT_ID,
             "home": str(settings.home),
         }
         print(json.dumps(ready), flush=True)
         return
+    from rich.console import Console
+
     console = Console(highlight=False)
-    console.print(f"\n[bold]Todoku[/bold] is ready: {story.PROJECT.name}, three shops, everybody invented.\n")
+    console.print(f"\n[bold]Todoku[/bold] is ready: {group.PROJECT.name}, three shops, everybody invented.\n")
     for label, value in (
         ("Pages", settings.public_url),
         ("Login", f"{manager}   {password}"),
@@ -165,26 +165,27 @@ def _say_ready(settings: Settings, password: str, *, as_json: bool) -> None:
         ("Data", str(settings.home)),
     ):
         console.print(f"  {label:8}{value}", soft_wrap=True, markup=False)
-    others = ", ".join(email.partition("@")[0] for email, _name, _role in story.STAFF if email != manager)
+    others = ", ".join(email.partition("@")[0] for email, _name, _role in group.STAFF if email != manager)
     console.print(
         f"\n  The same password opens {others}@{manager.partition('@')[2]}. Ctrl-C ends everything.\n", soft_wrap=True
     )
 
 
-async def _play(settings: Settings, addresses: dict[tuple[str, str], str], *, evening: bool) -> None:
-    from todoku.demo import story
+async def _play(settings: Settings, *, evening: bool) -> None:
+    from todoku.demo import group
     from todoku.demo.fresh_mail import FreshMails
     from todoku.demo.stream import play_evening, sample_letters, send_letters
     from todoku.kernel.clock import SystemClock
 
     clock = SystemClock()
+    addresses = group.local_parts()
     door = settings.smtp_listen
     marker = settings.home / "run" / "samples-sent"
     if not await asyncio.to_thread(marker.exists):
-        letters = sample_letters(addresses, story.SHOPS, settings.mail_domain, clock)
+        letters = sample_letters(addresses, group.SHOPS, settings.mail_domain, clock)
         await asyncio.to_thread(send_letters, door.host, door.port, letters)
         await asyncio.to_thread(marker.touch)
     if not evening:
         await asyncio.Event().wait()
-    fresh = FreshMails(story.SHOPS, story.members(clock), seed=secrets.randbits(32))
+    fresh = FreshMails(group.SHOPS, group.members(clock), seed=secrets.randbits(32))
     await play_evening(door.host, door.port, fresh=fresh, addresses=addresses, domain=settings.mail_domain, clock=clock)

@@ -6,8 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from todoku.config.settings import load_settings
 from todoku.kernel.health import Health, HealthState
@@ -47,6 +45,9 @@ def _as_json(fact: Health) -> dict[str, str]:
 
 
 def _show(facts: list[Health]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for heading in ("check", "state", "what was seen", "what to do"):
         table.add_column(heading, overflow="fold")

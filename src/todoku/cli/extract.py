@@ -6,15 +6,14 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from todoku.extraction import read_mail
-from todoku.extraction.contract import as_json
 from todoku.mail.errors import Unreadable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def extract(
@@ -25,6 +24,8 @@ def extract(
 
     Exit code 1 when a file could not be opened or is no mail; the others are printed all the same.
     """
+    from rich.console import Console
+
     console = Console()
     failed = False
     for file in files:
@@ -45,6 +46,8 @@ def extract(
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    from todoku.extraction import as_json, read_mail
+
     if str(file) == "-":
         raw, modified = sys.stdin.buffer.read(), datetime.now(UTC)
     else:
@@ -53,6 +56,8 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
+    from rich.table import Table
+
     table = Table(title=document["file"], title_justify="left", show_header=False, box=None)
     for key, value in document.items():
         if key != "file" and value is not None:

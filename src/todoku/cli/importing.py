@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from todoku.config.settings import Settings, embedded_nats_url, load_settings
 from todoku.kernel.errors import TodokuError
@@ -46,6 +44,9 @@ def import_mail(
 
 
 async def _import(path: Path, project: str, settings: Settings) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from todoku.bus.connection import Bus
     from todoku.kernel.clock import SystemClock
     from todoku.sources.arrivals import ArrivalWriter

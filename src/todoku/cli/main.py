@@ -6,7 +6,6 @@ import logging
 import sys
 
 import typer
-from rich.console import Console
 
 from todoku import __version__
 from todoku.cli import demo, doctor, extract, importing, serving
@@ -49,6 +48,8 @@ def main() -> None:
 
 
 def _say(sentence: str) -> None:
+    from rich.console import Console
+
     Console(stderr=True, highlight=False, soft_wrap=True).print(sentence, style="red", markup=False)
 
 

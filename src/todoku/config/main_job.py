@@ -1,7 +1,7 @@
 """The main job once: sample mails in, one campaign out, both balances closed.
 
 Purpose     `todoku demo --once`: what Todoku is for, in one process, without pages.
-Reads       the sample mails of the wheel, the sample group of `todoku.demo.story`.
+Reads       the sample mails of the wheel, the sample group of `todoku.demo`.
 Writes      one home folder; a counting sink keeps what it was sent in `<home>/sink`.
 Guarantees  may be killed at any instant and started again on the same home: it takes up what was begun, and both
             balances close. The campaign is sent once in a home, however often the job is started.
@@ -58,7 +58,7 @@ async def run_main_job(settings: Settings) -> dict[str, Any]:
 
 
 async def _take_mails_in(bus: Bus, vault: Vault, clock: Clock) -> None:
-    from todoku.demo import story
+    from todoku.demo import group, story
     from todoku.extraction import sample_mails
     from todoku.intake.reader import MailReader
     from todoku.sources.arrivals import ArrivalWriter
@@ -67,7 +67,7 @@ async def _take_mails_in(bus: Bus, vault: Vault, clock: Clock) -> None:
     writer = ArrivalWriter(vault, bus, clock)
     await asyncio.gather(
         *(
-            writer.accept(raw, project_id=story.PROJECT_ID, source="import", cursor=f"{site}/{filename}")
+            writer.accept(raw, project_id=group.PROJECT_ID, source="import", cursor=f"{site}/{filename}")
             for site, filename, raw in sample_mails()
         )
     )
@@ -91,12 +91,12 @@ async def _send_campaign(bus: Bus, clock: Clock, settings: Settings) -> dict[str
 def _begin_run(clock: Clock) -> UUID:
     from todoku.campaigns import queries, services
     from todoku.campaigns.types import CampaignState
-    from todoku.demo import story
+    from todoku.demo import group
 
-    campaign = next(row for row in queries.list_campaigns(story.PROJECT_ID) if row.name == story.CAMPAIGN_NAME)
+    campaign = next(row for row in queries.list_campaigns(group.PROJECT_ID) if row.name == group.CAMPAIGN_NAME)
     if campaign.state is CampaignState.DRAFT:
-        services.send_now(story.PROJECT_ID, campaign.id, by="demo", clock=clock)
-        campaign = queries.get(story.PROJECT_ID, campaign.id)
+        services.send_now(group.PROJECT_ID, campaign.id, by="demo", clock=clock)
+        campaign = queries.get(group.PROJECT_ID, campaign.id)
     assert campaign.run is not None, "a campaign that was sent has a run"
     return campaign.run.id
 
@@ -128,12 +128,12 @@ async def _delivery(bus: Bus, clock: Clock, relay_url: str, answers: Path) -> As
 async def _wait_for_end(run_id: UUID) -> None:
     from todoku.campaigns import queries
     from todoku.campaigns.types import RunState
-    from todoku.demo import story
+    from todoku.demo import group
 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + FINISH_WITHIN_SECONDS
     while True:
-        run = await asyncio.to_thread(queries.get_run, story.PROJECT_ID, run_id)
+        run = await asyncio.to_thread(queries.get_run, group.PROJECT_ID, run_id)
         if run.state is RunState.FINISHED:
             return
         if loop.time() > deadline:
@@ -146,10 +146,10 @@ async def _wait_for_end(run_id: UUID) -> None:
 
 
 async def _report(bus: Bus, at_sink: dict[str, int]) -> dict[str, Any]:
-    from todoku.demo import story
+    from todoku.demo import group
     from todoku.intake.reader import arrived_count
 
-    arrived = await arrived_count(bus, story.PROJECT_ID)
+    arrived = await arrived_count(bus, group.PROJECT_ID)
     report = await asyncio.to_thread(_book_report, arrived)
     report.update(at_sink)
     campaign, mails = report["campaign"], report["mails"]
@@ -164,13 +164,13 @@ async def _report(bus: Bus, at_sink: dict[str, int]) -> dict[str, Any]:
 
 def _book_report(arrived: int) -> dict[str, Any]:
     from todoku.campaigns import queries as campaign_queries
-    from todoku.demo import story
+    from todoku.demo import group
     from todoku.guests import queries as guest_queries
     from todoku.intake import queries as intake_queries
     from todoku.reservations import queries as reservation_queries
 
-    mails = intake_queries.balance(story.PROJECT_ID, arrived)
-    campaign = next(row for row in campaign_queries.list_campaigns(story.PROJECT_ID) if row.name == story.CAMPAIGN_NAME)
+    mails = intake_queries.balance(group.PROJECT_ID, arrived)
+    campaign = next(row for row in campaign_queries.list_campaigns(group.PROJECT_ID) if row.name == group.CAMPAIGN_NAME)
     assert campaign.run is not None, "the report comes after the run"
     return {
         "mails": {
@@ -178,7 +178,7 @@ def _book_report(arrived: int) -> dict[str, Any]:
             **{state.value: count for state, count in mails.states.items()},
             "pending": mails.pending,
         },
-        "reservations": sum(reservation_queries.count_by_state(story.PROJECT_ID).values()),
-        "guests": guest_queries.count(story.PROJECT_ID),
+        "reservations": sum(reservation_queries.count_by_state(group.PROJECT_ID).values()),
+        "guests": guest_queries.count(group.PROJECT_ID),
         "campaign": campaign.run.balance.as_dict(),
     }

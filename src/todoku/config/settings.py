@@ -117,7 +117,7 @@ class Settings:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": query.pop("host", None) or parts.hostname or "",
             "PORT": str(parts.port or query.pop("port", "") or ""),
-            "CONN_MAX_AGE": 0,  # each request of an ASGI server runs on a thread of its own: kept ones would only pile up
+            "CONN_MAX_AGE": 0,  # an ASGI server runs each request on a thread of its own; kept ones pile up
             "OPTIONS": query,
         }
 
