@@ -10,9 +10,10 @@ import minijinja
 
 from todoku.content import syntax
 from todoku.content.errors import TemplateInvalid
+from todoku.content.quick_fill import quick_fill
 from todoku.content.types import TemplateProblem, TemplateSource
 from todoku.content.variables import REQUIRED_IN_BODY, SAMPLE_VALUES, VARIABLES
-from todoku.delivery.types import Rendered, Unrenderable
+from todoku.delivery.types import Rendered, RenderedOctets, Unrenderable
 
 __all__ = ["SAMPLE_VALUES", "VARIABLES", "check", "make_renderer"]
 
@@ -32,7 +33,7 @@ _UNDEFINED = re.compile(r"`([^`]+)` is undefined")
 class MiniJinjaRenderer:
     """One run's templates, compiled. Safe to use from several threads."""
 
-    __slots__ = ("_render", "_subject_names")
+    __slots__ = ("_quick", "_render", "_subject_names")
 
     def __init__(self, subject_template: str, html_template: str, text_template: str) -> None:
         parts = {"subject": subject_template.strip(), "html": html_template, "text": text_template}
@@ -42,6 +43,7 @@ class MiniJinjaRenderer:
             raise TemplateInvalid(found)
         self._render = environment.render_template
         self._subject_names = [token.value for token in syntax.names(parts["subject"])]
+        self._quick = quick_fill(self._part, parts.values(), (MAX_SUBJECT_CHARACTERS, MAX_TEXT_CHARACTERS))
 
     def render(self, values: Mapping[str, Any]) -> Rendered:
         """Return the message's words; raises Unrenderable, never anything else, in bounded time.
@@ -66,6 +68,17 @@ class MiniJinjaRenderer:
             raise Unrenderable("size", "the message is larger than 500 / 256 Ki / 128 Ki characters")
         # the engine writes "/" as "&#x2f;", which is right but hides links from the link checkers of mail providers
         return Rendered(subject, html.replace("&#x2f;", "/"), text)
+
+    def render_octets(self, values: Mapping[str, Any]) -> RenderedOctets | None:
+        """Return what `render` would say, as octets for the composer; None when `render` must be asked.
+
+        For templates of plain names and conditions, and values of str and int: a quarter of the time.
+        """
+        return self._quick.fill(values) if self._quick is not None else None
+
+    def _part(self, part: str, values: Mapping[str, Any]) -> str:
+        words = self._render(_FILES[part], **values)
+        return words.replace("&#x2f;", "/") if part == "html" else words
 
     def _breaking_name(self, values: Mapping[str, Any]) -> str:
         for name in self._subject_names:

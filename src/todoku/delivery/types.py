@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -165,6 +165,14 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class RenderedOctets(msgspec.Struct, frozen=True, gc=False):
+    """One message's words as they travel: html and text as `mail.compose.body_octets` makes them."""
+
+    subject: str
+    html: bytes
+    text: bytes
+
+
 class Unrenderable(Exception):
     """A template can't be filled for this recipient; `variable` names what was missing or wrong."""
 
@@ -179,6 +187,15 @@ class Renderer(Protocol):
 
     def render(self, values: Mapping[str, Any]) -> Rendered:
         """Return the message's words; raises Unrenderable, never anything else, in bounded time (fuel)."""
+        ...
+
+
+@runtime_checkable
+class OctetRenderer(Renderer, Protocol):
+    """A renderer that knows a quicker way for some values."""
+
+    def render_octets(self, values: Mapping[str, Any]) -> RenderedOctets | None:
+        """Return exactly what `render` would say, as octets; None when it must be asked. Raises nothing."""
         ...
 
 

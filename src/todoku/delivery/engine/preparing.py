@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from todoku.delivery.types import (
+    OctetRenderer,
     Outcome,
     Recipient,
     RecipientState,
+    RenderedOctets,
     Renderer,
     RunOrder,
     Unrenderable,
@@ -44,6 +46,7 @@ class MessageMaker:
         self._seven_bit = Composer(identity, run_key=run_key, feedback_id=feedback_id)
         self._eight_bit = Composer(identity, run_key=run_key, feedback_id=feedback_id, eight_bit=True)
         self._renderer = renderer
+        self._quick = renderer.render_octets if isinstance(renderer, OctetRenderer) else _no_quick_way
         self._order = order
 
     def message_id(self, batch: int, index: int) -> str:
@@ -58,7 +61,7 @@ class MessageMaker:
             unsubscribe_url = f"{self._order.unsubscribe_base_url}{values['unsubscribe_token']}"
             values = {**values, "unsubscribe_url": unsubscribe_url}
         try:
-            words = self._renderer.render(values)
+            words = self._quick(values) or self._renderer.render(values)
             parts = MessageParts(
                 to_name=recipient.name,
                 to_address=recipient.address,
@@ -98,3 +101,7 @@ class MessageMaker:
 
     def _key(self, batch: int, index: int) -> str:
         return f"{self._order.run_id}.{batch}.{index}"
+
+
+def _no_quick_way(_values: Mapping[str, Any]) -> RenderedOctets | None:
+    return None
