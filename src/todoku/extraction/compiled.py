@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -81,6 +82,8 @@ class CompiledSite:
     fields: dict[str, tuple[CompiledField, ...]]
     kinds: tuple[CompiledKind, ...]
     labels: frozenset[str]
+    names_of_label: dict[str, frozenset[str]]
+    names_without_label: frozenset[str]
     before: str | None
     after: str | None
     rulers: tuple[str, ...]
@@ -91,6 +94,13 @@ class CompiledSite:
     def id(self) -> str:
         """Return the site's id."""
         return self.definition.id
+
+    def names_found(self, labels: Iterable[str]) -> set[str]:
+        """Return the names of the fields that may have a value where these labels were found."""
+        names = set(self.names_without_label)
+        for label in labels:
+            names |= self.names_of_label[label]
+        return names
 
 
 def squeeze(text: str) -> str:
@@ -126,6 +136,11 @@ def compile_site(definition: Definition, *, file: str) -> CompiledSite:
         fields={name: tuple(rules) for name, rules in fields.items()},
         kinds=tuple(_kind(rule) for rule in definition.kind),
         labels=labels,
+        names_of_label={
+            label: frozenset(name for name, rules in fields.items() if any(label in rule.labels for rule in rules))
+            for label in labels
+        },
+        names_without_label=frozenset(name for name, rules in fields.items() if any(not rule.labels for rule in rules)),
         before=label_of(fold_for_matching(layout.before)) if layout.before else None,
         after=label_of(fold_for_matching(layout.after)) if layout.after else None,
         rulers=tuple(fold_for_matching(ruler) for ruler in layout.rulers),

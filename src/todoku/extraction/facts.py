@@ -28,7 +28,7 @@ def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
     """Return what the mail states, or the Problem that makes it an unknown layout. Nothing is guessed."""
     if event in (Event.CHANGED, Event.CHANGE_REQUESTED):
         reader.use_arrows()
-    reference = reader.read("reference", lambda piece: identifier(piece.folded))
+    reference = reader.read("reference", _identifier)
     if reference is None:
         return Problem("missing:reference")
     try:
@@ -37,12 +37,12 @@ def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
         return Problem("date_mismatch")
     if visit.start is None and event in NEEDS_START:
         return Problem("missing:start")
-    party = reader.find("party_size", lambda piece: party_size(piece.folded))
+    party = reader.find("party_size", _party_size)
     return Facts(
         event=event,
         reference=reference,
         shop=reader.text("shop"),
-        shop_code=reader.read("shop_code", lambda piece: identifier(piece.folded)),
+        shop_code=reader.read("shop_code", _identifier),
         start=visit.start,
         end=visit.end,
         party_size=party[0] if party else None,
@@ -53,19 +53,18 @@ def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
         amount=reader.read("amount", _amount),
         cancel_reason=reader.text("cancel_reason"),
         link=reader.text("link"),
-        previous=_previous(reader, visit.previous, party[1].before if party else None),
+        previous=_previous(reader, visit.previous, party[1] if party else None),
     )
 
 
 def _guest(reader: FieldReader) -> GuestFacts:
-    both = reader.read("guest", lambda piece: person(piece.value)) or Person(None, None)
-    name = reader.read("guest.name", lambda piece: person(piece.value).name)
-    kana = reader.read("guest.kana", lambda piece: person(piece.value).name)
-    country = "JP"
+    both = reader.read("guest", _person) or Person(None, None)
+    name = reader.read("guest.name", _name)
+    kana = reader.read("guest.kana", _name)
     return GuestFacts(
         name=name or both.name,
         kana=kana or both.kana,
-        phone=reader.read("guest.phone", lambda piece: to_e164(piece.folded, country=country)),
+        phone=reader.read("guest.phone", _phone),
         email=reader.read("guest.email", _email),
     )
 
@@ -73,10 +72,30 @@ def _guest(reader: FieldReader) -> GuestFacts:
 def _previous(reader: FieldReader, old_start: datetime | None, party_before: Piece | None) -> Previous | None:
     size = party_size(party_before.folded) if party_before is not None else None
     if size is None:
-        size = reader.read("party_size", lambda piece: party_size(piece.folded), sections=(BEFORE,))
+        size = reader.read("party_size", _party_size, sections=(BEFORE,))
     if size is None and old_start is None:
         return None
     return Previous(start=old_start, party_size=size)
+
+
+def _identifier(piece: Piece) -> str | None:
+    return identifier(piece.folded)
+
+
+def _party_size(piece: Piece) -> int | None:
+    return party_size(piece.folded)
+
+
+def _person(piece: Piece) -> Person:
+    return person(piece.value)
+
+
+def _name(piece: Piece) -> str | None:
+    return person(piece.value).name
+
+
+def _phone(piece: Piece) -> str | None:
+    return to_e164(piece.folded)
 
 
 def _email(piece: Piece) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import unquote
 
 from todoku.extraction.compiled import CompiledField, CompiledSite, squeeze
@@ -33,13 +33,6 @@ _ONLY_MAIN = (MAIN,)
 _NEVER_ARROWED = frozenset({"requests", "cancel_reason", "link", "shop"})
 
 
-class Change(NamedTuple):
-    """One raw value and, where the mail puts an arrow between two, the value before it."""
-
-    now: Piece
-    before: Piece | None
-
-
 class FieldReader:
     """Read fields of one mail. Values that were used leave their place in `evidence`."""
 
@@ -49,6 +42,8 @@ class FieldReader:
         self.evidence: list[Evidence] = []
         self.arrow: str | None = None
         self.scan = self._scan()
+        self._there = site.names_found(self.scan.by_label)
+        self._without_blocks = len(self.scan.sections) == 1
         self._link: Piece | None = None
         self._link_looked_for = False
 
@@ -71,70 +66,71 @@ class FieldReader:
 
     def find(
         self, name: str, convert: Callable[[Piece], T | None], *, sections: tuple[str, ...] = CURRENT
-    ) -> tuple[T, Change] | None:
-        """Return the first value that the converter takes, with its piece and the piece before an arrow."""
-        for field in self.site.fields.get(name, ()):
-            for change in self._changes(field, sections):
-                value = convert(change.now)
+    ) -> tuple[T, Piece | None] | None:
+        """Return the first value that the converter takes, and the piece before an arrow where there is one."""
+        if name not in self._there:
+            return None
+        for field in self.site.fields[name]:
+            for now, before in self._changes(field, sections):
+                value = convert(now)
                 if value is not None:
                     if sections is CURRENT:
-                        self._note(name, change.now)
-                    return value, change
+                        self._note(name, now)
+                    return value, before
         return None
 
     def text(self, name: str) -> str | None:
         """Return a text value; rules marked `join` add their lines."""
+        if name not in self._there:
+            return None
         text: str | None = None
-        for field in self.site.fields.get(name, ()):
+        for field in self.site.fields[name]:
             if text is not None and not field.rule.join:
                 continue
-            for change in self._changes(field, CURRENT)[:1]:
-                block = text_block(change.now.value)
+            for now, _ in self._changes(field, CURRENT):
+                block = text_block(now.value)
                 if block is not None:
                     text = block if text is None else f"{text}\n{block}"
-                    self._note(name, change.now)
+                    self._note(name, now)
+                break
         return text
 
     def first_piece(self, name: str) -> Piece | None:
         """Return the first raw value of that name without writing it down."""
-        for field in self.site.fields.get(name, ()):
-            for change in self._changes(field, CURRENT):
-                return change.now
+        if name not in self._there:
+            return None
+        for field in self.site.fields[name]:
+            for now, _ in self._changes(field, CURRENT):
+                return now
         return None
 
     def _note(self, name: str, piece: Piece) -> None:
         self.evidence.append(Evidence(name, piece.source, piece.start, piece.end))
 
-    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> list[Change]:
+    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> Iterator[tuple[Piece, Piece | None]]:
+        """Yield the raw values that the rule finds, each with what stands before an arrow inside it."""
         arrow = self.arrow
-        if field.plain and arrow is None:
-            return [Change(piece, None) for piece in self._pieces(field, sections)]
-        changes = []
-        for whole in self._pieces(field, sections):
+        for now in self._pieces(field, sections):
             before: Piece | None = None
-            now: Piece | None = whole
-            if arrow is not None and arrow in whole.folded and field.rule.name not in _NEVER_ARROWED:
-                before, now = _split_at(arrow, whole)
-            if not field.plain and now is not None:
-                now = _shaped(field, now)
-            if now is not None:
-                changes.append(Change(now, before))
-        return changes
+            if arrow is not None and arrow in now.folded and field.rule.name not in _NEVER_ARROWED:
+                before, now = _split_at(arrow, now)
+            shaped = now if field.plain else _shaped(field, now)
+            if shaped is not None:
+                yield shaped, before
 
     def _pieces(self, field: CompiledField, sections: tuple[str, ...]) -> list[Piece]:
         if not field.labels:
             piece = self._by_pattern(field) if sections is CURRENT else None
             return [piece] if piece is not None else []
-        by_label = self.scan.by_label
-        if not any(label in by_label for label in field.labels):
-            return []
+        by_label, letter = self.scan.by_label, self.letter
         pieces: list[Piece] = []
-        blocks = sections if sections is not CURRENT or len(self.scan.sections) > 1 else _ONLY_MAIN
-        for section in blocks:
+        for section in sections if sections is not CURRENT or not self._without_blocks else _ONLY_MAIN:
             for label in field.labels:
-                for found in by_label.get(label, ()):
-                    if found[2] == section:
-                        piece = labelled_piece(field, found, self.letter)
+                if label not in by_label:
+                    continue
+                for found in by_label[label]:
+                    if found.section == section:
+                        piece = labelled_piece(field.mode, found, letter)
                         if piece is not None:
                             pieces.append(piece)
         return pieces
@@ -153,10 +149,12 @@ class FieldReader:
                 folded = fold_for_matching(subject)
                 piece = pattern_piece(field.pattern, folded, (0, len(folded)), "subject")
                 if piece is not None:
-                    return piece._replace(value=subject[piece.start : piece.end])
+                    return Piece(subject[piece.start : piece.end], piece.folded, "subject", piece.start, piece.end)
             return None
         piece = pattern_piece(field.pattern, letter.folded, (letter.begin, len(letter.folded)), "text")
-        return piece._replace(value=letter.text[piece.start : piece.end]) if piece is not None else None
+        if piece is None:
+            return None
+        return Piece(letter.text[piece.start : piece.end], piece.folded, "text", piece.start, piece.end)
 
     def _find_link(self, field: CompiledField) -> Piece | None:
         if not self._link_looked_for:

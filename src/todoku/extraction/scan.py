@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import html as html_entities
 import re
+from itertools import islice
 from typing import Any, NamedTuple
 
-from todoku.extraction.compiled import CompiledField, CompiledSite, label_of
+import msgspec
+
+from todoku.extraction.compiled import CompiledSite, label_of
+from todoku.extraction.definition import ValueMode
 from todoku.extraction.letter import Letter
 
 MAX_TOKENS = 2_000
@@ -21,7 +25,7 @@ MAX_HEAD_LINES = 40
 MAIN, BEFORE, AFTER = "main", "before", "after"
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """One label in the text: its value begins at `start` and ends before `bound`; section is main, before or after."""
 
     start: int
@@ -37,7 +41,7 @@ class Scan(NamedTuple):
     sections: frozenset[str]
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """One raw value with its place. source: "text", "subject" or "html"; folded: the piece of the folded text."""
 
     value: str
@@ -57,14 +61,19 @@ def scan_letter(site: CompiledSite, letter: Letter, pattern: re.Pattern[str] | N
     by_label: dict[str, list[Found]] = {}
     if pattern is None:
         return Scan(by_label, length, _ONLY_MAIN)
-    tokens = [match.span() for _, match in zip(range(MAX_TOKENS), pattern.finditer(folded, letter.begin), strict=False)]
-    sections, section, labels_in_section = {MAIN}, MAIN, 0
-    for number, (begin, end) in enumerate(tokens):
+    tokens = [match.span() for match in islice(pattern.finditer(folded, letter.begin), MAX_TOKENS)]
+    bounds = [begin for begin, _ in tokens[1:]]
+    bounds.append(length)
+    sections, section, labels_in_section, labels = {MAIN}, MAIN, 0, site.labels
+    for (begin, end), bound in zip(tokens, bounds, strict=False):
         token = folded[begin:end]
         label = label_of(token)
-        if label in site.labels:
-            bound = tokens[number + 1][0] if number + 1 < len(tokens) else length
-            by_label.setdefault(label, []).append(Found(end - 1, bound - 1, section))
+        if label in labels:
+            found = Found(end - 1, bound - 1, section)
+            if label in by_label:
+                by_label[label].append(found)
+            else:
+                by_label[label] = [found]
             labels_in_section += 1
         elif label and label == site.before:
             section, labels_in_section = BEFORE, 0
@@ -78,13 +87,11 @@ def scan_letter(site: CompiledSite, letter: Letter, pattern: re.Pattern[str] | N
     return Scan(by_label, max(head_end, letter.begin), frozenset(sections))
 
 
-def labelled_piece(field: CompiledField, found: Found, letter: Letter) -> Piece | None:
+def labelled_piece(mode: ValueMode, found: Found, letter: Letter) -> Piece | None:
     """Return the value after one label, or None when nothing but blanks stands there."""
-    folded = letter.folded
-    start, bound, _ = found
+    folded, start, bound = letter.folded, found.start, found.bound
     if bound - start > MAX_VALUE_CHARACTERS:
         bound = start + MAX_VALUE_CHARACTERS
-    mode = field.mode
     if mode == "block":
         end = folded.find("\n\n\n", start, bound)
         return piece_of(letter, start, bound if end < 0 else end)
@@ -101,8 +108,7 @@ def labelled_piece(field: CompiledField, found: Found, letter: Letter) -> Piece 
 
 def piece_of(letter: Letter, start: int, end: int) -> Piece | None:
     """Return text[start:end] without the blanks around it, or None when that is nothing."""
-    written = letter.folded[start:end]
-    stripped = written.lstrip()
+    stripped = letter.folded[start:end].lstrip()
     start = end - len(stripped)
     stripped = stripped.rstrip()
     if not stripped:
@@ -161,5 +167,7 @@ def shaped_span(shape: Any, folded: str) -> tuple[int, int] | None:
     begin, end = match.span(1) if match.re.groups else match.span()
     if begin < 0:
         return None
+    if len(data) == len(folded):
+        return begin, end
     before = len(data[:begin].decode("utf-8", "surrogatepass"))
     return before, before + len(data[begin:end].decode("utf-8", "surrogatepass"))

@@ -48,15 +48,15 @@ def read_visit(reader: FieldReader) -> Visit:
     """
     whole = reader.find("start", _moment)
     if whole is not None:
-        moment, change = whole
+        moment, before = whole
         start = _resolve(reader, moment.day, moment.at)
-        return Visit(start, _end(reader, start, moment.until), _previous(reader, start, change.before, None))
+        return Visit(start, _end(reader, start, moment.until), _previous(reader, start, before, None))
     day = reader.find("start_date", _day)
     at = reader.find("start_time", _time_range)
     if day is None or at is None:
         return Visit(None, None, None)
     start = _resolve(reader, day[0], at[0][0])
-    return Visit(start, _end(reader, start, at[0][1]), _previous(reader, start, day[1].before, at[1].before))
+    return Visit(start, _end(reader, start, at[0][1]), _previous(reader, start, day[1], at[1]))
 
 
 def _resolve(reader: FieldReader, written: WrittenDate, at: HourMinute) -> datetime:
