@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 
 from todoku.extraction.compiled import CompiledSite
 from todoku.extraction.facts import Problem, build_facts
@@ -43,27 +44,19 @@ def read_parsed(parsed: ParsedMail, *, received_at: datetime) -> Reading:
 
 def _read(parsed: ParsedMail, received_at: datetime, *, depth: int) -> Reading:
     letter, site = _letter(parsed, received_at)
-    base = Reading(
-        outcome=Outcome.NOT_A_RESERVATION,
-        site=None,
-        notice=NoticeKind.OTHER,
-        issued_at=letter.date if letter.date is not received_at else None,
-        message_id=parsed.message_id,
-        sender=parsed.sender.address,
-        subject=parsed.subject,
-        text=parsed.text,
-        lossy_characters=parsed.lossy_characters,
-    )
-    if site is None:
-        reading = _read_attached(parsed, received_at, depth) or read_markup(compiled_sites(), parsed, base)
-        if reading is not None:
-            return reading
-        site = _site_of_marks(letter)
-    if site is None:
-        if letter.sender == _FORWARDING_CONFIRMATION_SENDER:
-            return replace(base, notice=NoticeKind.FORWARDING_CONFIRMATION)
-        return base
-    return _read_by_definition(site, letter, base)
+    issued_at = letter.date if letter.date is not received_at else None
+    if site is not None:
+        return _read_by_definition(site, letter, parsed, issued_at)
+    base = _without_facts(parsed, issued_at, notice=NoticeKind.OTHER)
+    reading = _read_attached(parsed, received_at, depth) or read_markup(compiled_sites(), parsed, base)
+    if reading is not None:
+        return reading
+    site = _site_of_marks(letter)
+    if site is not None:
+        return _read_by_definition(site, letter, parsed, issued_at)
+    if letter.sender == _FORWARDING_CONFIRMATION_SENDER:
+        return replace(base, notice=NoticeKind.FORWARDING_CONFIRMATION)
+    return base
 
 
 def _letter(parsed: ParsedMail, received_at: datetime) -> tuple[Letter, CompiledSite | None]:
@@ -87,6 +80,7 @@ def _letter(parsed: ParsedMail, received_at: datetime) -> tuple[Letter, Compiled
     return letter, _site_of_sender(sender)
 
 
+@lru_cache(maxsize=1024)
 def _site_of_sender(sender: str) -> CompiledSite | None:
     domain = sender.rpartition("@")[2]
     for site in compiled_sites():
@@ -121,29 +115,48 @@ def _read_attached(parsed: ParsedMail, received_at: datetime, depth: int) -> Rea
     return None
 
 
-def _read_by_definition(site: CompiledSite, letter: Letter, base: Reading) -> Reading:
+def _read_by_definition(site: CompiledSite, letter: Letter, parsed: ParsedMail, issued_at: datetime | None) -> Reading:
     reader = FieldReader(site, letter)
     rule = decide_kind(site, letter, reader.scan, reader.first_piece("status"))
     if rule is None:
-        return _unknown(base, site.id, "unknown_kind")
+        return _without_facts(parsed, issued_at, site=site.id, problem="unknown_kind")
     if rule.event is None:
-        return replace(base, site=site.id, notice=rule.notice)
+        return _without_facts(parsed, issued_at, site=site.id, notice=rule.notice)
     facts = build_facts(reader, rule.event)
     if isinstance(facts, Problem):
-        return _unknown(base, site.id, facts.word)
+        return _without_facts(parsed, issued_at, site=site.id, problem=facts.word)
     return Reading(
         outcome=Outcome.RESERVATION,
         site=site.id,
         facts=facts,
-        issued_at=base.issued_at,
-        message_id=base.message_id,
-        sender=base.sender,
-        subject=base.subject,
-        text=base.text,
-        lossy_characters=base.lossy_characters,
+        issued_at=issued_at,
+        message_id=parsed.message_id,
+        sender=parsed.sender.address,
+        subject=parsed.subject,
+        text=parsed.text,
+        lossy_characters=parsed.lossy_characters,
         evidence=tuple(reader.evidence),
     )
 
 
-def _unknown(base: Reading, site: str, problem: str) -> Reading:
-    return replace(base, outcome=Outcome.UNKNOWN_LAYOUT, site=site, notice=None, problem=problem)
+def _without_facts(
+    parsed: ParsedMail,
+    issued_at: datetime | None,
+    *,
+    site: str | None = None,
+    notice: NoticeKind | None = None,
+    problem: str | None = None,
+) -> Reading:
+    """Return the reading of a mail that is no reservation (notice) or that nobody can read (problem)."""
+    return Reading(
+        outcome=Outcome.NOT_A_RESERVATION if problem is None else Outcome.UNKNOWN_LAYOUT,
+        site=site,
+        notice=notice,
+        problem=problem,
+        issued_at=issued_at,
+        message_id=parsed.message_id,
+        sender=parsed.sender.address,
+        subject=parsed.subject,
+        text=parsed.text,
+        lossy_characters=parsed.lossy_characters,
+    )
