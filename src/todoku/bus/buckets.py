@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 from uuid import uuid4
 
 import structlog
@@ -14,11 +14,9 @@ import structlog
 from todoku.bus import wire
 from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.errors import BusError, BusUnavailable, KeyExists, RevisionConflict, SequenceConflict
-from todoku.bus.types import Entry
+from todoku.bus.link import Link
+from todoku.bus.types import Entry, StoredMessage
 from todoku.kernel.retry import BackOff
-
-if TYPE_CHECKING:
-    from todoku.bus.connection import Bus
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +32,48 @@ def bucket_stream(name: str) -> str:
     return f"KV_{name}"
 
 
+class Streams(Protocol):
+    """What a bucket asks of the bus that it lies on."""
+
+    link: Link
+
+    @property
+    def generation(self) -> int:
+        """Return a number that grows with each new connection."""
+        ...
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        expected_last_subject_sequence: int | None = None,
+    ) -> int:
+        """Store a message; return its sequence."""
+        ...
+
+    async def publish_with_headers(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
+        """Store a message with headers of our own; return its sequence."""
+        ...
+
+    async def last_with_headers(self, stream: str, subject: str) -> tuple[StoredMessage, bool] | None:
+        """Return the subject's last message, and whether it says that the value is gone."""
+        ...
+
+    def messages_with_headers(self, stream: str, subject_filter: str) -> AsyncIterator[tuple[StoredMessage, bool]]:
+        """Yield stored messages, and of each whether it says that the value is gone."""
+        ...
+
+    async def last_sequence(self, stream: str) -> int:
+        """Return the sequence of the stream's last message."""
+        ...
+
+
 class Bucket:
     """One bucket. Keys: printable ASCII without space, `*`, `>`, and without empty parts between dots."""
 
-    def __init__(self, bus: Bus, name: str) -> None:
+    def __init__(self, bus: Streams, name: str) -> None:
         self._bus = bus
         self.name = name
         self._stream = bucket_stream(name)
@@ -130,7 +166,7 @@ class Bucket:
 class Watch:
     """A running watch on one bucket; made by `Bucket.watch`."""
 
-    def __init__(self, bus: Bus, bucket: Bucket, on_change: OnChange) -> None:
+    def __init__(self, bus: Streams, bucket: Bucket, on_change: OnChange) -> None:
         self._bus = bus
         self._bucket = bucket
         self._on_change = on_change

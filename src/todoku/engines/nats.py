@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import signal
 import socket
@@ -15,9 +14,8 @@ from pathlib import Path
 import structlog
 
 from todoku.engines import binaries, files, process
+from todoku.engines.embedded import EmbeddedEngine
 from todoku.engines.errors import EngineFailed
-from todoku.engines.lock import HomeLock
-from todoku.kernel.clock import Clock, SystemClock
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +41,7 @@ jetstream {{
 """
 
 
-class EmbeddedNats:
+class EmbeddedNats(EmbeddedEngine):
     """NATS JetStream in `<home>/nats`, on a loopback port of its own, with a secret; durable before each ack.
 
     home: folder of all data, made when missing. setting: see `binaries.find`. The port stays the same over restarts
@@ -51,15 +49,9 @@ class EmbeddedNats:
     """
 
     name = "nats"
-
-    def __init__(self, home: Path, *, setting: str | None = None, clock: Clock | None = None) -> None:
-        self.home = home.absolute()
-        self._setting = setting if setting is not None else os.environ.get(binaries.SETTING_NAMES[binaries.NATS])
-        self._clock = clock or SystemClock()
-        self._lock = HomeLock(self.home, self.name)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._run = self.home / "run"
-        self._log = self.home / "logs" / "nats.log"
+    title = "NATS"
+    program_name = binaries.NATS
+    stop_steps = STOP_STEPS
 
     def start(self) -> str:
         """Start and wait until it answers; return the URL, also written to `<home>/run/nats.url` (mode 0600).
@@ -85,32 +77,6 @@ class EmbeddedNats:
             raise
         self.stop()
         raise EngineFailed("NATS found no free port on the loopback address", todo="free some ports")
-
-    def stop(self) -> None:
-        """Stop it and wait until it has ended; idempotent."""
-        self._end()
-        self._lock.release()
-
-    def poll(self) -> int | None:
-        """Return the exit code when it died, None while it runs. Raises EngineFailed when it was not started."""
-        if self._child is None:
-            raise EngineFailed("NATS was not started")
-        return self._child.poll()
-
-    def restart(self) -> str:
-        """Stop what is left of it and start again, keeping the home's lock; return the URL."""
-        self._end()
-        return self.start()
-
-    @property
-    def pid(self) -> int | None:
-        """Return the process id, None when it was not started."""
-        return self._child.pid if self._child is not None else None
-
-    def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            process.end(child, STOP_STEPS)
 
     def _try_start(self, program: Path, store: Path, port: int) -> str:
         """Start on this port; return "" when somebody took the port in between."""

@@ -15,10 +15,9 @@ from psycopg import sql
 
 from todoku.engines import binaries, files, postgres_place, process
 from todoku.engines.accounts import Account, own_name, unprivileged_account
+from todoku.engines.embedded import EmbeddedEngine
 from todoku.engines.errors import BinaryMissing, EngineFailed
-from todoku.engines.lock import HomeLock
 from todoku.engines.postgres_place import Place
-from todoku.kernel.clock import Clock, SystemClock
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +49,7 @@ _SETTINGS = {
 }
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedEngine):
     """PostgreSQL in `<home>/postgres` behind a Unix socket of mode 0700, with database and user `todoku`.
 
     home: folder of all data, made when missing. setting: see `binaries.find`. As root it runs as another user (see
@@ -58,15 +57,9 @@ class EmbeddedPostgres:
     """
 
     name = "postgres"
-
-    def __init__(self, home: Path, *, setting: str | None = None, clock: Clock | None = None) -> None:
-        self.home = home.absolute()
-        self._setting = setting if setting is not None else os.environ.get(binaries.SETTING_NAMES[binaries.POSTGRES])
-        self._clock = clock or SystemClock()
-        self._lock = HomeLock(self.home, self.name)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._run = self.home / "run"
-        self._log = self.home / "logs" / "postgres.log"
+    title = "PostgreSQL"
+    program_name = binaries.POSTGRES
+    stop_steps = STOP_STEPS
 
     def start(self) -> str:
         """Start, make data and user at the first time, wait until it answers; return the URL.
@@ -95,32 +88,6 @@ class EmbeddedPostgres:
             raise
         files.write_private(self._run / "postgres.url", url)
         return url
-
-    def stop(self) -> None:
-        """Stop it (open transactions are rolled back) and wait until it has ended; idempotent."""
-        self._end()
-        self._lock.release()
-
-    def poll(self) -> int | None:
-        """Return the exit code when it died, None while it runs. Raises EngineFailed when it was not started."""
-        if self._child is None:
-            raise EngineFailed("PostgreSQL was not started")
-        return self._child.poll()
-
-    def restart(self) -> str:
-        """Stop what is left of it and start again, keeping the home's lock; return the URL."""
-        self._end()
-        return self.start()
-
-    @property
-    def pid(self) -> int | None:
-        """Return the postmaster's process id, None when it was not started."""
-        return self._child.pid if self._child is not None else None
-
-    def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            process.end(child, STOP_STEPS)
 
     def _program(self, place: Place, account: Account | None) -> Path:
         """Choose the program that suits the data that are there, and make it reachable."""
