@@ -72,6 +72,7 @@ class _Variant:
     subject_holes: tuple[int, ...]
     html_holes: tuple[int, ...]
     text_holes: tuple[int, ...]
+    dot_lines: bool
 
 
 class QuickFill:
@@ -95,6 +96,7 @@ class QuickFill:
             variant = self._variant_for(values)
             if variant is None:
                 return None
+            dot_lines = variant.dot_lines
             words: list[str] = []
             plain: list[bytes] = []
             escaped: list[bytes] = []
@@ -106,6 +108,8 @@ class QuickFill:
                 elif kind is str:
                     word, octets = value, value.encode("utf-8")
                     in_html = octets
+                    if value[:1] == ".":
+                        dot_lines = True
                     if _WITH_CARE.search(value):
                         if _ODD.search(value):
                             return None
@@ -117,10 +121,10 @@ class QuickFill:
                 escaped.append(in_html)
         except (KeyError, UnicodeEncodeError):
             return None
-        return self._joined(variant, words, plain, escaped)
+        return self._joined(variant, words, plain, escaped, dot_lines)
 
     def _joined(
-        self, variant: _Variant, words: list[str], plain: list[bytes], escaped: list[bytes]
+        self, variant: _Variant, words: list[str], plain: list[bytes], escaped: list[bytes], dot_lines: bool
     ) -> RenderedOctets | None:
         subject_pieces, html_pieces, text_pieces = variant.subject.copy(), variant.html.copy(), variant.text.copy()
         subject_pieces[1::2] = [words[hole] for hole in variant.subject_holes]
@@ -131,7 +135,7 @@ class QuickFill:
         most_subject, most_body = self._limits
         if not subject or len(subject) > most_subject or len(html_octets) > most_body or len(text_octets) > most_body:
             return None
-        return RenderedOctets(subject, html_octets, text_octets)
+        return RenderedOctets(subject, html_octets, text_octets, dot_lines)
 
     def _variant_for(self, values: Mapping[str, Any]) -> _Variant | None:
         """Return the variant, with nothing bound in it that this message has otherwise; raises KeyError."""
@@ -236,6 +240,7 @@ def _with_bound(parts: _Parts, bound: Mapping[str, str]) -> _Variant:
     subject, html_part, text = (_folded(pieces, bound) for pieces in parts)
     varying = tuple(name for name in _names_in(parts) if name not in bound)
     place_of = dict(zip(varying, count(), strict=False))
+    bodies = [_with_holes([body_octets(piece) for piece in part.literals], b"") for part in (html_part, text)]
     return _Variant(
         parts=parts,
         bound_in=_getter(tuple(bound)),
@@ -243,11 +248,13 @@ def _with_bound(parts: _Parts, bound: Mapping[str, str]) -> _Variant:
         bound_names=tuple(bound),
         varying_in=_getter(varying),
         subject=_with_holes(subject.literals, ""),
-        html=_with_holes([body_octets(piece) for piece in html_part.literals], b""),
-        text=_with_holes([body_octets(piece) for piece in text.literals], b""),
+        html=bodies[0],
+        text=bodies[1],
         subject_holes=tuple(place_of[name] for name in subject.names),
         html_holes=tuple(place_of[name] for name in html_part.names),
         text_holes=tuple(place_of[name] for name in text.names),
+        # a hole may be empty, so a dot behind it counts as one at the beginning
+        dot_lines=any(piece.startswith(b".") or b"\n." in piece for body in bodies for piece in body),
     )
 
 

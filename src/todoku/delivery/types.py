@@ -166,11 +166,15 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 
 
 class RenderedOctets(msgspec.Struct, frozen=True, gc=False):
-    """One message's words as they travel: html and text as `mail.compose.body_octets` makes them."""
+    """One message's words as they travel: html and text as `mail.compose.body_octets` makes them.
+
+    dot_lines: False only when certainly no line of them begins with a dot.
+    """
 
     subject: str
     html: bytes
     text: bytes
+    dot_lines: bool = True
 
 
 class Unrenderable(Exception):
@@ -215,12 +219,16 @@ class AnswerKind(StrEnum):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """One composed message for a transport. ref: the caller's own handle, returned with the answer."""
+    """One composed message for a transport. ref: the caller's own handle, returned with the answer.
+
+    dot_lines: False only when certainly no line of the content begins with a dot, so none must be stuffed.
+    """
 
     ref: int
     mail_from: str
     rcpt_to: str
     content: bytes
+    dot_lines: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

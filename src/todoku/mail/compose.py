@@ -31,6 +31,7 @@ _USUAL_ADDRESS = re.compile(
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")
 _URL = re.compile(r"[!#-;=?-~]{1,900}\Z")  # visible ASCII that can't end the angle brackets around it
+_QUOTED_PRINTABLE = b"quoted-printable\r\n\r\n"
 _NOT_ASCII = bytes(range(128, 256))
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n")  # NUL and friends: CR comes back beside LF
 
@@ -52,7 +53,8 @@ class SenderIdentity:
 class MessageParts(NamedTuple):
     """What differs from message to message. subject, html and text are rendered; unsubscribe_url "" for none.
 
-    html and text: str, or octets as `body_octets` makes them. key: `<run>.<batch>.<index>`, ASCII, unique for a
+    html and text: str, or octets as `body_octets` makes them; dot_lines: False when certainly no line of these octets
+    begins with a dot. key: `<run>.<batch>.<index>`, ASCII, unique for a
     recipient of a run; Message-ID and X-Todoku-Recipient are made from it.
     """
 
@@ -63,6 +65,7 @@ class MessageParts(NamedTuple):
     text: str | bytes
     key: str
     unsubscribe_url: str = ""
+    dot_lines: bool = True
 
 
 class Composer:
@@ -101,6 +104,13 @@ class Composer:
 
         date: aware, the moment of sending.
         """
+        return self.compose_message(parts, date)[0]
+
+    def compose_message(self, parts: MessageParts, date: datetime) -> tuple[bytes, bool]:
+        """Return what `compose` does, and whether a line of it may begin with a dot; raises the same.
+
+        False is certain. Headers, boundaries and base64 begin no line with a dot; quoted-printable may, where it folds.
+        """
         headers = (
             f"Date: {_date_line(date)}\r\n"
             f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
@@ -111,7 +121,7 @@ class Composer:
         )
         text_encoding, text = self._body(parts.text)
         html_encoding, html = self._body(parts.html)
-        return b"".join(
+        content = b"".join(
             (
                 headers.encode("ascii"),
                 self._fixed,
@@ -124,6 +134,7 @@ class Composer:
                 self._closing,
             )
         )
+        return content, parts.dot_lines or text_encoding is _QUOTED_PRINTABLE or html_encoding is _QUOTED_PRINTABLE
 
     def _body(self, body: str | bytes) -> tuple[bytes, bytes]:
         """Return the transfer encoding's name with an empty line, and the encoded body."""
@@ -133,7 +144,7 @@ class Composer:
             return (b"7bit\r\n\r\n" if plain else b"8bit\r\n\r\n"), octets
         wide = len(octets) - len(octets.translate(None, _NOT_ASCII))
         if wide * 6 < len(octets):
-            return b"quoted-printable\r\n\r\n", quoted_printable(octets)
+            return _QUOTED_PRINTABLE, quoted_printable(octets)
         return b"base64\r\n\r\n", folded_base64(octets)
 
     def _has_boundary(self, octets: bytes) -> bool:

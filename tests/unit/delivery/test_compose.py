@@ -7,6 +7,7 @@ import email.header
 import email.policy
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from typing import Any
 
 import fast_mail_parser
 import pytest
@@ -20,6 +21,7 @@ from todoku.mail.compose import (
     MessageParts,
     SenderIdentity,
     UnsafeAddress,
+    body_octets,
     encoded_words,
     header_address,
 )
@@ -35,8 +37,8 @@ def composer(*, eight_bit: bool = False, name: str = "炭火とどく 渋谷店"
     return Composer(identity, run_key="0198f0aabbcc", feedback_id="run:shop:campaign:todoku", eight_bit=eight_bit)
 
 
-def parts(**changes: str) -> MessageParts:
-    values = {
+def parts(**changes: Any) -> MessageParts:
+    values: dict[str, Any] = {
         "to_name": "見本 太郎",
         "to_address": "taro@example.com",
         "subject": "秋のご案内",
@@ -129,6 +131,16 @@ def test_no_line_is_longer_than_the_rfc_allows(body: str, eight_bit: bool) -> No
     raw = composer(eight_bit=eight_bit).compose(parts(html=body, text=body), NOON)
     check_lines(raw)
     assert body_of(read(raw), "html") == body
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text("a.é\n =_", max_size=300), st.text("a.é ", max_size=300), st.booleans())
+def test_no_dot_begins_a_line_that_is_said_to_have_none(text: str, html: str, eight_bit: bool) -> None:
+    octets = {"text": body_octets(text), "html": body_octets(html)}
+    words = parts(**octets, dot_lines=any(b"\n." in b"\n" + body for body in octets.values()))
+    content, dot_lines = composer(eight_bit=eight_bit).compose_message(words, NOON)
+    assert dot_lines or b"\n." not in content
+    assert content == composer(eight_bit=eight_bit).compose(parts(text=text, html=html), NOON)
 
 
 def test_a_body_that_contains_the_boundary_can_not_end_it() -> None:

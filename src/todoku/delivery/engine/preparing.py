@@ -26,12 +26,13 @@ _BREATHE_EVERY = 8  # messages prepared before the loop may read answers: about 
 class Prepared(NamedTuple):
     """One recipient's message, or the outcome that stands without one. Exactly one of content and outcome is set.
 
-    place: index of the recipient in its batch.
+    place: index of the recipient in its batch. dot_lines: as in Envelope.
     """
 
     place: int
     content: bytes
     outcome: Outcome | None
+    dot_lines: bool = True
 
 
 class MessageMaker:
@@ -70,9 +71,11 @@ class MessageMaker:
                 text=words.text,
                 key=self._key(batch, recipient.index),
                 unsubscribe_url=unsubscribe_url,
+                dot_lines=not isinstance(words, RenderedOctets) or words.dot_lines,
             )
             composer = self._eight_bit if eight_bit else self._seven_bit
-            return Prepared(recipient.index, composer.compose(parts, now_utc), None)
+            content, dot_lines = composer.compose_message(parts, now_utc)
+            return Prepared(recipient.index, content, None, dot_lines)
         except Unrenderable as error:
             why = f"{error.variable}: {error.detail}"
         except UnsafeHeaderError as error:

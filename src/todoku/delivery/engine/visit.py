@@ -194,7 +194,7 @@ class BatchVisit:
         await self._write_line(intent)
         recipients = self._batch.recipients
         envelopes = [
-            Envelope(one.place, self._order.sender_address, recipients[one.place].address, one.content)
+            Envelope(one.place, self._order.sender_address, recipients[one.place].address, one.content, one.dot_lines)
             for one in sendable
         ]
         sink = WindowSink(intent.window, notes, self._ports.clock, lease, self._is_stopped)

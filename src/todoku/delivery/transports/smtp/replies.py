@@ -31,6 +31,11 @@ class ReplyReader:
         self._rest = b""
         self._lines: list[bytes] = []
 
+    @property
+    def between_replies(self) -> bool:
+        """Tell whether no part of a reply waits for its rest."""
+        return not self._rest and not self._lines
+
     def feed(self, data: bytes) -> list[Reply]:
         """Return the replies that are complete now; raises BrokenReply."""
         lines = (self._rest + data if self._rest else data).split(b"\n")
