@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from todoku.extraction.compiled import CompiledSite
 from todoku.extraction.convert import identifier, party_size, person, text_block

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from todoku.extraction.compiled import CompiledSite
 from todoku.extraction.facts import Problem, build_facts

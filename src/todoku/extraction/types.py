@@ -1,11 +1,16 @@
-"""What a notification mail says: the contract of reading."""
+"""What a notification mail says: the contract of reading.
+
+What every mail makes is a msgspec.Struct: building a frozen dataclass takes six times as long. To change one, use
+`msgspec.structs.replace`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -51,8 +56,7 @@ class NoticeKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class GuestFacts:
+class GuestFacts(msgspec.Struct, frozen=True):
     """The person who comes. name: without honorific, characters as sent. phone: E.164. Missing is None, never ""."""
 
     name: str | None = None
@@ -61,23 +65,21 @@ class GuestFacts:
     email: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True):
     """Money in minor units of an ISO 4217 currency (JPY has none, so minor = yen)."""
 
     minor: int
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class Previous:
+class Previous(msgspec.Struct, frozen=True):
     """The old values that a change mail states beside the new ones."""
 
     start: datetime | None = None
     party_size: int | None = None
 
 
-class Evidence(NamedTuple):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """Where one value came from: `source` is "text", "subject" or "html"; offsets are into that text.
 
     field: name of the attribute of Facts ("guest.name" for nested ones).
@@ -89,8 +91,7 @@ class Evidence(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What one notification states about one reservation; what it does not state is None."""
 
     event: Event
@@ -100,7 +101,7 @@ class Facts:
     start: datetime | None = None
     end: datetime | None = None
     party_size: int | None = None
-    guest: GuestFacts = field(default_factory=GuestFacts)
+    guest: GuestFacts = GuestFacts()
     course: str | None = None
     seat: str | None = None
     requests: str | None = None
@@ -110,8 +111,7 @@ class Facts:
     previous: Previous | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """The result of reading one mail.
 
     facts: present exactly when outcome is RESERVATION. notice: present exactly when NOT_A_RESERVATION.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -28,8 +30,7 @@ class Attachment:
     content: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedMail:
+class ParsedMail(msgspec.Struct, frozen=True):
     """One received mail, decoded, with nothing dropped in silence.
 
     text: the body as people read it: the text/plain part, else the HTML turned to text with labels and values

@@ -60,9 +60,10 @@ def _clean_facts(facts: Facts) -> Facts:
             return facts
     except (UnicodeEncodeError, OverflowError):
         pass  # a lone surrogate or a number beyond 64 bits: the slow way looks at each text
-    guest = replace(facts.guest, **_clean_texts(facts.guest, ("name", "kana", "phone", "email")))
+    guest = msgspec.structs.replace(facts.guest, **_clean_texts(facts.guest, ("name", "kana", "phone", "email")))
     names = ("shop", "shop_code", "course", "seat", "requests", "cancel_reason", "link")
-    return replace(facts, guest=guest, reference=_clean_text(facts.reference) or "", **_clean_texts(facts, names))
+    reference = _clean_text(facts.reference) or ""
+    return msgspec.structs.replace(facts, guest=guest, reference=reference, **_clean_texts(facts, names))
 
 
 def _clean_texts(holder: object, names: tuple[str, ...]) -> dict[str, Any]:

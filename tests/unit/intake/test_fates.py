@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from todoku.extraction.types import Event, Facts, NoticeKind, Outcome, Reading
 from todoku.intake.extracting import ReadOutcome
