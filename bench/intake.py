@@ -187,11 +187,11 @@ async def open_port(port: int, what: str) -> None:
 async def balance(bench: Bench) -> dict[str, int]:
     """Return arrived, and each state with its count."""
     from todoku.intake import queries
-    from todoku.intake.counting import arrived_count
+    from todoku.intake.counting import count_on_bus
 
-    arrived = await arrived_count(bench.bus, bench.project_id)
-    counted = await asyncio.to_thread(queries.balance, bench.project_id, arrived)
-    return {"arrived": arrived, **{state.value: count for state, count in counted.states.items() if count}}
+    on_bus = await count_on_bus(bench.bus, bench.project_id)
+    counted = await asyncio.to_thread(queries.balance, bench.project_id, on_bus)
+    return {"arrived": counted.arrived, **{state.value: count for state, count in counted.states.items() if count}}
 
 
 async def until_in_book(bench: Bench, count: int) -> float:

@@ -19,7 +19,7 @@ from todoku.bus.declaration import declare_all
 from todoku.bus.errors import BusError, BusUnavailable, MessageTooLarge, PublishUnknown, SequenceConflict
 from todoku.bus.link import Link, Listener, NoAnswer
 from todoku.bus.streams import event_subject
-from todoku.bus.types import StoredMessage
+from todoku.bus.types import Census, StoredMessage
 
 log = structlog.get_logger(__name__)
 
@@ -177,7 +177,12 @@ class Bus:
 
     async def subject_counts(self, stream: str, subject_filter: str) -> dict[str, int]:
         """Return how many messages each matching subject holds; one entry a subject. Raises BusUnavailable."""
+        return (await self.census(stream, subject_filter)).counts
+
+    async def census(self, stream: str, subject_filter: str) -> Census:
+        """Return how many messages each matching subject holds, and where the stream begins. Raises BusUnavailable."""
         counts: dict[str, int] = {}
+        first_sequence: int | None = None
         while True:
             answer = await self.link.api(
                 f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter, "offset": len(counts)}, wire.StreamAnswer
@@ -185,8 +190,9 @@ class Bus:
             _require(answer.error, stream)
             page = answer.state.subjects or {}
             counts |= page
+            first_sequence = answer.state.first_seq if first_sequence is None else first_sequence
             if not page or len(counts) >= answer.total:
-                return counts
+                return Census(first_sequence, counts)
 
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the stream's newest message, 0 when it never had one. Raises BusUnavailable."""

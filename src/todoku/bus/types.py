@@ -18,6 +18,17 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """What a stream holds of some subjects. first_sequence: of the oldest message that the whole stream still has.
+
+    counts: messages by subject, one entry for each subject that has any.
+    """
+
+    first_sequence: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """The value of one key of a bucket, and the revision an update must name."""
 

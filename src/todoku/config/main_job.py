@@ -21,6 +21,7 @@ import structlog
 from todoku.bus.connection import Bus
 from todoku.config.django_setup import set_up_django
 from todoku.config.settings import Settings, embedded_nats_url
+from todoku.intake.types import OnTheBus
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.errors import TodokuError
 from todoku.vault import open_vault
@@ -147,10 +148,10 @@ async def _wait_for_end(run_id: UUID) -> None:
 
 async def _report(bus: Bus, at_sink: dict[str, int]) -> dict[str, Any]:
     from todoku.demo import group
-    from todoku.intake.reader import arrived_count
+    from todoku.intake.counting import count_on_bus
 
-    arrived = await arrived_count(bus, group.PROJECT_ID)
-    report = await asyncio.to_thread(_book_report, arrived)
+    on_bus = await count_on_bus(bus, group.PROJECT_ID)
+    report = await asyncio.to_thread(_book_report, on_bus)
     report.update(at_sink)
     campaign, mails = report["campaign"], report["mails"]
     report["balanced"] = (
@@ -162,14 +163,14 @@ async def _report(bus: Bus, at_sink: dict[str, int]) -> dict[str, Any]:
     return report
 
 
-def _book_report(arrived: int) -> dict[str, Any]:
+def _book_report(on_bus: OnTheBus) -> dict[str, Any]:
     from todoku.campaigns import queries as campaign_queries
     from todoku.demo import group
     from todoku.guests import queries as guest_queries
     from todoku.intake import queries as intake_queries
     from todoku.reservations import queries as reservation_queries
 
-    mails = intake_queries.balance(group.PROJECT_ID, arrived)
+    mails = intake_queries.balance(group.PROJECT_ID, on_bus)
     campaign = next(row for row in campaign_queries.list_campaigns(group.PROJECT_ID) if row.name == group.CAMPAIGN_NAME)
     assert campaign.run is not None, "the report comes after the run"
     return {

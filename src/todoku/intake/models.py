@@ -40,6 +40,7 @@ class IncomingMail(models.Model):
             models.Index("project_id", "state", models.F("arrived_at").desc(), name="mail_by_state"),
             models.Index("project_id", "site", models.F("arrived_at").desc(), name="mail_by_site"),
             models.Index(fields=["project_id", "sha256"], name="mail_by_content"),
+            models.Index(fields=["project_id", "stream_sequence"], name="mail_by_sequence"),
             models.Index(
                 fields=["reservation_id"], condition=models.Q(reservation_id__isnull=False), name="mail_of_reservation"
             ),

@@ -9,18 +9,21 @@ from django.db.models import Count, Max
 
 from todoku.intake.errors import MailMissing
 from todoku.intake.models import IncomingMail
-from todoku.intake.types import END_STATES, IntakeBalance, MailDetail, MailRow, MailState
+from todoku.intake.types import END_STATES, IntakeBalance, MailDetail, MailRow, MailState, OnTheBus
 from todoku.projects import queries as project_queries
 
 
-def balance(project_id: str, arrived: int) -> IntakeBalance:
-    """Return the balance of intake: how many of `arrived` ended in which state; the rest is pending.
+def balance(project_id: str, on_bus: OnTheBus | None) -> IntakeBalance:
+    """Return the balance of intake: how many arrived, and how many of them ended in which state; the rest is pending.
 
-    arrived: as the bus counts it (`reader.arrived_count`), so that the two sides are independent. Count the bus first:
-    a mail that comes in between is then neither pending nor too many for long.
+    on_bus: as the bus counts (`counting.count_on_bus`), so that the two sides are independent; None when it can't be
+    asked, and then nothing is known to be pending. Count the bus first: a mail that comes in between is then neither
+    pending nor too many for long. Mails that have left the bus by age are counted by the book on both sides.
     """
     rows = IncomingMail.objects.filter(project_id=project_id)
+    left = rows.filter(stream_sequence__lt=on_bus.first_sequence).count() if on_bus is not None else 0
     counted = dict(rows.values_list("state").annotate(count=Count("arrival_id")))
+    arrived = on_bus.mails + left if on_bus is not None else sum(counted.values())
     return IntakeBalance(arrived=arrived, states={state: counted.get(state.value, 0) for state in END_STATES})
 
 

@@ -23,7 +23,6 @@ from todoku.bus.connection import Bus
 from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.errors import BusError
 from todoku.bus.streams import MAIL
-from todoku.intake.counting import arrived_count
 from todoku.intake.errors import BookUnavailable
 from todoku.intake.extracting import RawMail, ReadOutcome, read_all
 from todoku.intake.fates import Received, undecodable_id
@@ -34,7 +33,7 @@ from todoku.sources.types import Arrival
 from todoku.vault.errors import VaultCorrupt, VaultError, VaultMissing
 from todoku.vault.types import Vault
 
-__all__ = ["MailReader", "arrived_count"]
+__all__ = ["MailReader"]
 
 log = structlog.get_logger(__name__)
 

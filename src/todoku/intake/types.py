@@ -26,6 +26,17 @@ END_STATES = tuple(state for state in MailState if state is not MailState.PENDIN
 
 
 @dataclass(frozen=True, slots=True)
+class OnTheBus:
+    """The other side of the balance. mails: of one project that MAIL still holds.
+
+    first_sequence: where MAIL begins; mails older than that have left it (after 90 days) and only the book knows them.
+    """
+
+    mails: int
+    first_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeBalance:
     """arrived = sum of the states + pending. arrived is counted by the bus, the states by the book: two sides."""
 

@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from todoku import extraction
 from todoku.bus.errors import BusError
 from todoku.extraction.types import Evidence
+from todoku.intake import counting
 from todoku.intake import queries as intake
-from todoku.intake.types import MailDetail
+from todoku.intake.types import MailDetail, OnTheBus
 from todoku.kernel.errors import TodokuError
 from todoku.mail.errors import Unreadable
 from todoku.mail.parse import parse_mail
@@ -97,12 +98,10 @@ def as_text(raw: bytes) -> str:
     return raw[:RAW_SHOWN_BYTES].decode("utf-8", "replace").replace("\x00", "␀")
 
 
-def arrived_count(project_id: str) -> int | None:
-    """Return how many mails the bus says arrived; None when the bus can't be asked, which is not the same as 0."""
-    from todoku.intake.reader import arrived_count as count  # here: the reader pulls in the whole reading engine
-
+def count_on_bus(project_id: str) -> OnTheBus | None:
+    """Return what the bus says arrived; None when the bus can't be asked, which is not the same as 0."""
     try:
-        return hub.ask_bus(lambda bus: count(bus, project_id))
+        return hub.ask_bus(lambda bus: counting.count_on_bus(bus, project_id))
     except (BusError, TimeoutError):
         return None
 

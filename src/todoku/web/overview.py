@@ -19,7 +19,7 @@ from todoku.intake.types import END_STATES, IntakeBalance, MailState
 from todoku.projects.types import ProjectInfo
 from todoku.reservations import queries as reservations
 from todoku.web import words
-from todoku.web.letters import arrived_count
+from todoku.web.letters import count_on_bus
 
 NEEDS_EYES = (MailState.UNKNOWN_LAYOUT, MailState.QUARANTINED, MailState.UNREADABLE)
 _NEEDS_PERSON = (RunState.HELD, RunState.MISSED)
@@ -68,16 +68,14 @@ def run_lines(balance: RunBalance) -> list[Line]:
 
 def look_around(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     """Return everything Home shows."""
-    arrived = arrived_count(project.id)
-    balance = intake.balance(project.id, arrived if arrived is not None else 0)
-    if arrived is None:
-        balance = IntakeBalance(arrived=sum(balance.states.values()), states=balance.states)
+    on_bus = count_on_bus(project.id)
+    balance = intake.balance(project.id, on_bus)
     rows = campaigns.list_campaigns(project.id)
     total = add_up([row.run.balance for row in rows if row.run is not None])
     today = _today(project, now_utc)
     return {
-        "verdict": judge(balance, rows, today["eyes"], counted=arrived is not None),
-        "counted": arrived is not None,
+        "verdict": judge(balance, rows, today["eyes"], counted=on_bus is not None),
+        "counted": on_bus is not None,
         "mail": balance,
         "mail_lines": mail_lines(balance),
         "out": total,

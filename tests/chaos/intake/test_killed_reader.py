@@ -96,13 +96,14 @@ async def test_a_reader_killed_again_and_again_loses_and_doubles_nothing(
 ) -> None:
     from todoku.guests import queries as guests
     from todoku.intake import queries
-    from todoku.intake.reader import MailReader, arrived_count
+    from todoku.intake.counting import count_on_bus
+    from todoku.intake.reader import MailReader
     from todoku.intake.types import MailState
     from todoku.projects import services as projects
     from todoku.reservations import queries as reservations
 
     def count_rows() -> int:
-        return sum(queries.balance(PROJECT, 0).states.values())
+        return sum(queries.balance(PROJECT, None).states.values())
 
     recorded: list[int] = []
     chance = random.Random(20201105)
@@ -129,12 +130,12 @@ async def test_a_reader_killed_again_and_again_loses_and_doubles_nothing(
             await child.communicate()
             recorded.append(await ask(count_rows))
         await MailReader(bus, vault, SystemClock()).drain()
-        arrived = await arrived_count(bus, PROJECT)
+        on_bus = await count_on_bus(bus, PROJECT)
     finally:
         await bus.close()
         await vault.close()
     assert 0 < recorded[0] <= recorded[-1] < len(mails), "the kills must fall into the middle of the work"
-    balance = await ask(queries.balance, PROJECT, arrived)
+    balance = await ask(queries.balance, PROJECT, on_bus)
     assert (balance.arrived, balance.pending) == (len(mails), 0)
     assert balance.states[MailState.DUPLICATE] == 40
     assert balance.states[MailState.HELD] == balance.states[MailState.UNREADABLE] == 0

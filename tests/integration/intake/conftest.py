@@ -89,12 +89,11 @@ class Office:
     async def balance(self, project_id: str = MINE) -> dict[str, int]:
         """Both sides of the balance: arrived by the bus, states by the book; states that no mail has are left out."""
         from todoku.intake import queries
-        from todoku.intake.reader import arrived_count
+        from todoku.intake.counting import count_on_bus
 
-        arrived = await arrived_count(self.bus, project_id)
-        counted = await self.ask(queries.balance, project_id, arrived)
+        counted = await self.ask(queries.balance, project_id, await count_on_bus(self.bus, project_id))
         states = {state.value: count for state, count in counted.states.items() if count}
-        return {"arrived": arrived, "pending": counted.pending, **states}
+        return {"arrived": counted.arrived, "pending": counted.pending, **states}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from todoku.extraction import sample_mails
 from todoku.guests import queries as guests
 from todoku.intake import queries
 from todoku.intake.errors import MailMissing
-from todoku.intake.types import MailRow, MailState
+from todoku.intake.types import MailRow, MailState, OnTheBus
 from todoku.kernel.ids import new_id
 from todoku.reservations import queries as reservations
 from todoku.reservations.types import ReservationState
@@ -374,3 +374,25 @@ def _end_other_connections() -> int:
         )
         (ended,) = cursor.fetchone()
     return int(ended)
+
+
+async def test_mails_that_left_the_bus_by_age_are_counted_by_the_book_on_both_sides(
+    office: Office, gnavi: Gnavi
+) -> None:
+    await office.arrive(*(gnavi(f"PL9900{number}") for number in range(4)))
+    await office.reader().drain()
+    sequences = await office.ask(_sequences, office.mine)
+    two_left = OnTheBus(mails=2, first_sequence=sequences[2])
+    balance = await office.ask(queries.balance, office.mine, two_left)
+    assert (balance.arrived, balance.pending) == (4, 0)
+    lost = await office.ask(queries.balance, office.mine, OnTheBus(mails=3, first_sequence=sequences[2]))
+    assert (lost.arrived, lost.pending) == (5, 1), "a mail on the bus without a state is pending, whatever has left it"
+    silent = await office.ask(queries.balance, office.mine, None)
+    assert (silent.arrived, silent.pending) == (4, 0)
+
+
+def _sequences(project_id: str) -> list[int]:
+    from todoku.intake.models import IncomingMail
+
+    rows = IncomingMail.objects.filter(project_id=project_id).order_by("stream_sequence")
+    return list(rows.values_list("stream_sequence", flat=True))

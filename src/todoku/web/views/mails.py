@@ -18,7 +18,7 @@ from todoku.mail.parse import parse_mail
 from todoku.projects.types import Right
 from todoku.web import words
 from todoku.web.guards import MemberRequest, needs
-from todoku.web.letters import arrived_count, as_text, open_letter, raw_bytes
+from todoku.web.letters import as_text, count_on_bus, open_letter, raw_bytes
 from todoku.web.middleware import FRAME_POLICY
 from todoku.web.overview import mail_lines
 from todoku.web.safe_html import clean_mail_html, framed_page
@@ -32,17 +32,16 @@ def mails(request: MemberRequest) -> HttpResponse:
     state = _state(request.GET.get("state", ""))
     before = _moment(request.GET.get("before", ""))
     rows = queries.list_mails(request.project.id, state=state, limit=PAGE + 1, before=before)
-    arrived = arrived_count(request.project.id)
-    balance = queries.balance(request.project.id, arrived or 0)
-    counted = balance if arrived is not None else queries.balance(request.project.id, sum(balance.states.values()))
+    on_bus = count_on_bus(request.project.id)
+    balance = queries.balance(request.project.id, on_bus)
     values = {
         "mails": [{"row": row, "word": words.MAILS[row.state]} for row in rows[:PAGE]],
         "more": rows[PAGE - 1].arrived_at_utc.isoformat() if len(rows) > PAGE else "",
         "chosen": state,
         "chosen_word": words.MAILS[state] if state else None,
-        "balance": counted,
-        "counted": arrived is not None,
-        "lines": mail_lines(counted),
+        "balance": balance,
+        "counted": on_bus is not None,
+        "lines": mail_lines(balance),
     }
     return render(request, "web/mails.html", values)
 
