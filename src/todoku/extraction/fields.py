@@ -129,7 +129,7 @@ class FieldReader:
                 if label not in by_label:
                     continue
                 for found in by_label[label]:
-                    if found.section == section:
+                    if found[2] == section:
                         piece = labelled_piece(field.mode, found, letter)
                         if piece is not None:
                             pieces.append(piece)

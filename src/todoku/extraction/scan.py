@@ -5,7 +5,7 @@ from __future__ import annotations
 import html as html_entities
 import re
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,12 +25,8 @@ MAX_HEAD_LINES = 40
 MAIN, BEFORE, AFTER = "main", "before", "after"
 
 
-class Found(msgspec.Struct, frozen=True, gc=False):
-    """One label in the text: its value begins at `start` and ends before `bound`; section is main, before or after."""
-
-    start: int
-    bound: int
-    section: str
+Found: TypeAlias = tuple[int, int, str]
+"""One label in the text: where its value begins, where it must end, and its section: main, before or after."""
 
 
 class Scan(NamedTuple):
@@ -69,7 +65,7 @@ def scan_letter(site: CompiledSite, letter: Letter, pattern: re.Pattern[str] | N
         token = folded[begin:end]
         label = label_of(token)
         if label in labels:
-            found = Found(end - 1, bound - 1, section)
+            found = (end - 1, bound - 1, section)
             if label in by_label:
                 by_label[label].append(found)
             else:
@@ -89,7 +85,8 @@ def scan_letter(site: CompiledSite, letter: Letter, pattern: re.Pattern[str] | N
 
 def labelled_piece(mode: ValueMode, found: Found, letter: Letter) -> Piece | None:
     """Return the value after one label, or None when nothing but blanks stands there."""
-    folded, start, bound = letter.folded, found.start, found.bound
+    folded = letter.folded
+    start, bound, _ = found
     if bound - start > MAX_VALUE_CHARACTERS:
         bound = start + MAX_VALUE_CHARACTERS
     if mode == "block":

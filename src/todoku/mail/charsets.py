@@ -7,8 +7,9 @@ fit it, else what the bytes look like (ESC, UTF-8, cp932, EUC-JP), else the decl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from todoku.kernel.folding import fold_for_matching
 from todoku.mail.jis import decode_cp932, decode_eucjp, decode_iso2022jp
@@ -17,8 +18,7 @@ from todoku.mail.jis_encoding import encode_iso2022jp, encode_subject_iso2022jp
 __all__ = ["Decoded", "decode_bytes", "encode_iso2022jp", "encode_subject_iso2022jp", "fold_for_matching"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A text, how many replacement characters decoding produced (0 is the promise), and the charset that was used."""
 
     text: str
@@ -109,6 +109,24 @@ def decode_bytes(data: bytes, declared: str | None) -> Decoded:
     if decoded.text.startswith("\ufeff"):
         return Decoded(decoded.text[1:], decoded.lossy_characters, decoded.charset)
     return decoded
+
+
+def may_hold_invisible(data: bytes, charset: str) -> bool:
+    """Tell whether the text of these bytes may hold a character of kernel.folding.strip_invisible.
+
+    charset: as Decoded has it. Looking at the bytes takes a tenth of the time of looking at the text for each of them.
+    """
+    if charset == "utf-8":
+        return (
+            b"\xe2\x80" in data
+            or b"\xe2\x81" in data
+            or b"\xc2\xad" in data
+            or b"\xcd\x8f" in data
+            or b"\xef\xbb\xbf" in data
+        )
+    if charset == "iso-2022-jp":  # JIS X 0208, 0201 and ASCII have none; only sets named by ESC $ ( do
+        return b"\x1b$(" in data or not data.isascii()
+    return charset != "cp932"
 
 
 def _decode_declared(data: bytes, charset: str) -> Decoded | None:

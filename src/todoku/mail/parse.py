@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from todoku.kernel.folding import strip_invisible
-from todoku.mail.charsets import decode_bytes
+from todoku.mail.charsets import decode_bytes, may_hold_invisible
 from todoku.mail.dates import parse_date_header
 from todoku.mail.errors import EmptyMail, MailTooLarge, NotAMail
 from todoku.mail.headers import decode_filename, decode_header_value, parse_mailboxes, parse_parameters
@@ -54,11 +54,14 @@ def parse_mail(raw: bytes, *, limits: Limits = _STANDARD_LIMITS) -> ParsedMail:
     )
 
 
+_RECIPIENT_FIELDS = frozenset(("To", "to", "TO", "tO", "Cc", "cc", "CC", "cC"))
+
+
 def _recipients(fields: list[tuple[str, str]]) -> tuple[Mailbox, ...]:
     """Return the mailboxes of all To and Cc fields in order."""
     recipients: list[Mailbox] = []
     for name, value in fields:
-        if len(name) == 2 and name.lower() in ("to", "cc"):
+        if name in _RECIPIENT_FIELDS:
             recipients.extend(parse_mailboxes(value)[0])
     return tuple(recipients)
 
@@ -83,13 +86,14 @@ def _decode_headers(fields: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str
     """Decode all values; the plain ones, which are most, without a call."""
     lost = 0
     headers = []
-    for name, value in fields:
+    for field in fields:
+        value = field[1]
         if "=?" not in value and value.isprintable() and value.isascii():
-            headers.append((name, value.rstrip()))
+            headers.append(field)  # its blanks are off already
             continue
         decoded, missing = decode_header_value(value)
         lost += missing
-        headers.append((name, decoded))
+        headers.append((field[0], decoded))
     return tuple(headers), lost
 
 
@@ -100,6 +104,9 @@ def _message_id(value: str) -> str:
     """Return the id with its angle brackets, as it is written; folded white space is taken out."""
     found = _MESSAGE_ID.search(value)
     return "".join((found.group() if found else value).split())[:998].replace("\x00", "")
+
+
+_ENCODINGS = frozenset(("7bit", "8bit", "binary", "base64", "quoted-printable"))
 
 
 class _Body:
@@ -115,14 +122,15 @@ class _Body:
     def add(self, part: Part) -> None:
         """Decode one leaf and put it where it belongs."""
         encoding = part.headers.get("content-transfer-encoding", "")
-        encoding = encoding.partition(";")[0].partition("(")[0].strip(' \t\r\n"').lower() if encoding else ""
+        if encoding and encoding not in _ENCODINGS:
+            encoding = encoding.partition(";")[0].partition("(")[0].strip(' \t\r\n"').lower()
         content, defect = decode_transfer(part.body, encoding)
         if defect:
             self._defects.append(defect)
         if part.content_type in ("text/plain", "text/html") and not self._is_attachment(part):
             decoded = decode_bytes(content, part.parameters.get("charset"))
             self.lossy_characters += decoded.lossy_characters
-            text = _clean(decoded.text)
+            text = _clean(decoded.text, may_hold_invisible=may_hold_invisible(content, decoded.charset))
             if "\x00" in decoded.text:
                 self._defects.append("nul_removed")
             if part.parameters.get("format", "").lower() == "flowed" and part.content_type == "text/plain":
@@ -155,13 +163,13 @@ def _filename(part: Part) -> str:
     return decode_filename(written) if written else ""
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, *, may_hold_invisible: bool) -> str:
     """Make line ends \\n, take out NUL and characters without a shape."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\x00" in text:
         text = text.replace("\x00", "")
-    return strip_invisible(text)
+    return strip_invisible(text) if may_hold_invisible else text
 
 
 def _unflow(text: str, *, delete_space: bool) -> str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
 
 from todoku.mail.errors import HeadersTooLarge, NotAMail, TooDeep, TooManyParts
 from todoku.mail.headers import parse_parameters
@@ -29,8 +32,7 @@ class Limits:
     depth: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """One leaf. headers: (name in lower case, raw value by latin-1), first ones win. body: still transfer-encoded."""
 
     content_type: str
@@ -88,11 +90,14 @@ class StructureReader:
         fields = []
         for line in text.split("\n"):
             name, colon, value = line.partition(":")
-            if name not in _KNOWN_NAMES and not _is_name(name.rstrip(" \t")):
-                return self._odd_fields(text)
+            if name not in _KNOWN_NAMES:
+                name = name.rstrip(" \t")
+                # as RFC 5322 section 2.2: printable ASCII without blank and colon
+                if not (name and name.isascii() and name.isprintable() and " " not in name):
+                    return self._odd_fields(text)
             if not colon:
                 return self._odd_fields(text)
-            fields.append((name.rstrip(" \t"), value.strip(" \t")))
+            fields.append((name, value.strip(" \t")))
         return fields, b""
 
     def _odd_fields(self, text: str) -> tuple[list[tuple[str, str]], bytes]:
@@ -117,7 +122,7 @@ class StructureReader:
 
     def _read_part(self, headers: dict[str, str], body: bytes, *, depth: int, container: str) -> None:
         declared = headers.get("content-type", "")
-        content_type, parameters = parse_parameters(declared) if declared else ("", {})
+        content_type, parameters = _content_type(declared) if declared else ("", {})
         if content_type.startswith("multipart/"):
             if depth >= self._limits.depth:
                 raise TooDeep(f"Parts are nested deeper than {depth}.", kept=_KEPT, todo="Look at the mail by hand.")
@@ -207,9 +212,13 @@ _KNOWN_NAMES = frozenset(
 ) | {"MIME-Version", "DKIM-Signature", "Content-Transfer-Encoding", "Content-Disposition", "ARC-Seal"}
 
 
-def _is_name(name: str) -> bool:
-    """Tell whether it may be the name of a field (RFC 5322 section 2.2: printable ASCII without blank and colon)."""
-    return bool(name) and name.isascii() and name.isprintable() and " " not in name
+def _content_type(declared: str) -> tuple[str, dict[str, str]]:
+    return _repeated_type(declared) if len(declared) <= _LONGEST_REPEATED_TYPE else parse_parameters(declared)
+
+
+# `text/plain; charset=…` is the same in most mails. Nobody may change the parameters that come out.
+_LONGEST_REPEATED_TYPE = 48
+_repeated_type = lru_cache(maxsize=256)(parse_parameters)
 
 
 def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from todoku.kernel.dates import DateProblem, read_date, read_duration_minutes, read_time, read_time_range
 
 WORDS = """
-2026 11 1 20 3 31 13 18 00 25 30 年 月 日 / - . , : 時 分 半 時間 (金) (土・祝) （日） 【月】 ~ ～ 〜 － → から 午後 AM pm T
+2026 11 1 20 3 31 13 18 00 25 30 年 月 日 / - . , : 時 分 半 時間 (金) (土・祝) （日） 【月】 ~ ～ 〜 － →
+から 午後 AM pm T
 Oct Sat 令和8 ２ ： 1.5 2026年11月20日 18:30 11/20 2026-11-20 10月3日 18時30分 2時間 90分
 """
 PIECES = (*WORDS.split(), " ", "  ", "\u3000", "\t", "\n")
