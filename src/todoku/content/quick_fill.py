@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import minijinja
 
@@ -27,11 +27,10 @@ from todoku.content import syntax
 from todoku.content.variables import VARIABLES
 from todoku.delivery.types import RenderedOctets
 from todoku.mail.compose import body_octets
+from todoku.mail.filled_bodies import BodyLayout, FilledBodies
 
 Render = Callable[[str, Mapping[str, Any]], str]
 """Part ("subject", "html" or "text") and values to the part's text, as it is before it is composed."""
-
-Piece = TypeVar("Piece", str, bytes)
 
 _MOST_VARIANTS = 64
 _CONDITION_WORDS = frozenset({"if", "elif", "and", "or", "not", "(", ")"})
@@ -57,8 +56,9 @@ _Parts = tuple[_Pieces, _Pieces, _Pieces]  # subject, HTML, text
 class _Variant:
     """Everything for one pattern of conditions.
 
-    bound: values that every message so far had (sender, postal address), already part of the pieces; bound_in picks
-    them from a message's values. varying_in picks the others, and the holes are numbers of those.
+    bound: values that every message so far had (sender, postal address), already part of the literals; bound_in picks
+    them from a message's values. varying_in picks the others: subject_holes are numbers of those, and holes_in picks
+    the holes of the bodies from all of them as text, then all of them as HTML. most_octets: of one value.
     """
 
     parts: _Parts
@@ -67,11 +67,10 @@ class _Variant:
     bound_names: tuple[str, ...]
     varying_in: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     subject: list[str]
-    html: list[bytes]
-    text: list[bytes]
     subject_holes: tuple[int, ...]
-    html_holes: tuple[int, ...]
-    text_holes: tuple[int, ...]
+    layout: BodyLayout
+    holes_in: Callable[[list[bytes]], tuple[bytes, ...]]
+    most_octets: int
     dot_lines: bool
 
 
@@ -94,9 +93,9 @@ class QuickFill:
         """Return the message's words, None when the engine must be asked."""
         try:
             variant = self._variant_for(values)
-            if variant is None:
+            if variant is None or variant.most_octets < 0:
                 return None
-            dot_lines = variant.dot_lines
+            dot_lines, most_octets = variant.dot_lines, variant.most_octets
             words: list[str] = []
             plain: list[bytes] = []
             escaped: list[bytes] = []
@@ -116,26 +115,19 @@ class QuickFill:
                         in_html = html.escape(value).encode("utf-8")
                 else:
                     return None
+                if len(in_html) > most_octets:
+                    return None
                 words.append(word)
                 plain.append(octets)
                 escaped.append(in_html)
         except (KeyError, UnicodeEncodeError):
             return None
-        return self._joined(variant, words, plain, escaped, dot_lines)
-
-    def _joined(
-        self, variant: _Variant, words: list[str], plain: list[bytes], escaped: list[bytes], dot_lines: bool
-    ) -> RenderedOctets | None:
-        subject_pieces, html_pieces, text_pieces = variant.subject.copy(), variant.html.copy(), variant.text.copy()
-        subject_pieces[1::2] = [words[hole] for hole in variant.subject_holes]
-        html_pieces[1::2] = [escaped[hole] for hole in variant.html_holes]
-        text_pieces[1::2] = [plain[hole] for hole in variant.text_holes]
-        subject = "".join(subject_pieces).strip(" \t")
-        html_octets, text_octets = b"".join(html_pieces), b"".join(text_pieces)
-        most_subject, most_body = self._limits
-        if not subject or len(subject) > most_subject or len(html_octets) > most_body or len(text_octets) > most_body:
+        pieces = variant.subject.copy()
+        pieces[1::2] = [words[hole] for hole in variant.subject_holes]
+        subject = "".join(pieces).strip(" \t")
+        if not subject or len(subject) > self._limits[0]:
             return None
-        return RenderedOctets(subject, html_octets, text_octets, dot_lines)
+        return RenderedOctets(subject, FilledBodies(variant.layout, variant.holes_in(plain + escaped), dot_lines))
 
     def _variant_for(self, values: Mapping[str, Any]) -> _Variant | None:
         """Return the variant, with nothing bound in it that this message has otherwise; raises KeyError."""
@@ -152,7 +144,7 @@ class QuickFill:
             if key in self._variants or len(self._variants) >= _MOST_VARIANTS:
                 return None
             parts = self._take_apart(fixed)
-            variant = None if parts is None else _with_bound(parts, _bindable(parts, values))
+            variant = None if parts is None else self._with_bound(parts, _bindable(parts, values))
         elif variant.bound_in(values) == variant.bound:
             return variant
         else:
@@ -161,7 +153,7 @@ class QuickFill:
                 for name, value in zip(variant.bound_names, variant.bound, strict=True)
                 if values[name] == value
             }
-            variant = _with_bound(variant.parts, same)
+            variant = self._with_bound(variant.parts, same)
         self._variants[key] = variant
         return variant
 
@@ -176,6 +168,31 @@ class QuickFill:
             return None  # the engine says for each message what is wrong
         odd_subject = any(_ODD.search(piece) for piece in subject.literals)
         return None if odd_subject or not (_is_certain(html_part) and _is_certain(text)) else (subject, html_part, text)
+
+    def _with_bound(self, parts: _Parts, bound: Mapping[str, str]) -> _Variant:
+        subject, html_part, text = (_folded(pieces, bound) for pieces in parts)
+        varying = tuple(name for name in _names_in(parts) if name not in bound)
+        place_of = dict(zip(varying, count(), strict=False))
+        layout = BodyLayout(
+            tuple(body_octets(piece) for piece in text.literals),
+            tuple(body_octets(piece) for piece in html_part.literals),
+        )
+        literals = layout.text + layout.html
+        places = [place_of[name] for name in text.names] + [len(varying) + place_of[name] for name in html_part.names]
+        return _Variant(
+            parts=parts,
+            bound_in=_getter(tuple(bound)),
+            bound=tuple(bound.values()),
+            bound_names=tuple(bound),
+            varying_in=_getter(varying),
+            subject=_with_holes(subject.literals),
+            subject_holes=tuple(place_of[name] for name in subject.names),
+            layout=layout,
+            holes_in=_getter(tuple(places)),
+            most_octets=(self._limits[1] - sum(map(len, literals))) // max(len(places), 1),
+            # a hole may be empty, so a dot behind it counts as one at the beginning
+            dot_lines=any(piece.startswith(b".") or b"\n." in piece for piece in literals),
+        )
 
     def _pieces(self, rendered: str) -> _Pieces:
         parts = _MARK.split(rendered)
@@ -236,28 +253,6 @@ def _bindable(parts: _Parts, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in found.items() if type(value) is str and not _WITH_CARE.search(value)}
 
 
-def _with_bound(parts: _Parts, bound: Mapping[str, str]) -> _Variant:
-    subject, html_part, text = (_folded(pieces, bound) for pieces in parts)
-    varying = tuple(name for name in _names_in(parts) if name not in bound)
-    place_of = dict(zip(varying, count(), strict=False))
-    bodies = [_with_holes([body_octets(piece) for piece in part.literals], b"") for part in (html_part, text)]
-    return _Variant(
-        parts=parts,
-        bound_in=_getter(tuple(bound)),
-        bound=tuple(bound.values()),
-        bound_names=tuple(bound),
-        varying_in=_getter(varying),
-        subject=_with_holes(subject.literals, ""),
-        html=bodies[0],
-        text=bodies[1],
-        subject_holes=tuple(place_of[name] for name in subject.names),
-        html_holes=tuple(place_of[name] for name in html_part.names),
-        text_holes=tuple(place_of[name] for name in text.names),
-        # a hole may be empty, so a dot behind it counts as one at the beginning
-        dot_lines=any(piece.startswith(b".") or b"\n." in piece for body in bodies for piece in body),
-    )
-
-
 def _folded(pieces: _Pieces, bound: Mapping[str, str]) -> _Pieces:
     """Return the pieces with the bound values among the literals."""
     literals, names = [pieces.literals[0]], []
@@ -270,12 +265,12 @@ def _folded(pieces: _Pieces, bound: Mapping[str, str]) -> _Pieces:
     return _Pieces(tuple(literals), tuple(names))
 
 
-def _with_holes(literals: Iterable[Piece], hole: Piece) -> list[Piece]:
-    pieces = [piece for literal in literals for piece in (literal, hole)]
+def _with_holes(literals: Iterable[str]) -> list[str]:
+    pieces = [piece for literal in literals for piece in (literal, "")]
     return pieces[:-1]
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)  # one C call for all of them
-    return lambda values: tuple(values[name] for name in names)
+def _getter(keys: tuple[Any, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(keys) > 1:
+        return itemgetter(*keys)  # one C call for all of them
+    return lambda values: tuple(values[key] for key in keys)

@@ -15,6 +15,8 @@ from uuid import UUID
 
 import msgspec
 
+from todoku.mail.filled_bodies import FilledBodies
+
 
 class RecipientState(StrEnum):
     """Where one recipient of one run stands; every one but PENDING is terminal."""
@@ -166,15 +168,10 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 
 
 class RenderedOctets(msgspec.Struct, frozen=True, gc=False):
-    """One message's words as they travel: html and text as `mail.compose.body_octets` makes them.
-
-    dot_lines: False only when certainly no line of them begins with a dot.
-    """
+    """One message's words as they travel, ready for `mail.compose`."""
 
     subject: str
-    html: bytes
-    text: bytes
-    dot_lines: bool = True
+    bodies: FilledBodies
 
 
 class Unrenderable(Exception):

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from todoku.kernel.addresses import UnsafeHeaderError, is_addr_spec, require_header_safe
 from todoku.kernel.clock import require_aware
+from todoku.mail.filled_bodies import LONGEST_LINE_OCTETS, BodyLayout, FilledBodies, LineRoom, line_rooms
 
-LONGEST_LINE_OCTETS = 998
 _FOLD_COLUMN = 76
 _WORD_OCTETS = 45  # of UTF-8 in one encoded-word: 60 letters of base64 and 12 of frame, below the 75 of RFC 2047
 
@@ -31,7 +31,7 @@ _USUAL_ADDRESS = re.compile(
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")
 _URL = re.compile(r"[!#-;=?-~]{1,900}\Z")  # visible ASCII that can't end the angle brackets around it
-_QUOTED_PRINTABLE = b"quoted-printable\r\n\r\n"
+_BOUNDARIES = 4  # in Content-Type, before both parts, and at the end
 _NOT_ASCII = bytes(range(128, 256))
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n")  # NUL and friends: CR comes back beside LF
 
@@ -53,9 +53,8 @@ class SenderIdentity:
 class MessageParts(NamedTuple):
     """What differs from message to message. subject, html and text are rendered; unsubscribe_url "" for none.
 
-    html and text: str, or octets as `body_octets` makes them; dot_lines: False when certainly no line of these octets
-    begins with a dot. key: `<run>.<batch>.<index>`, ASCII, unique for a
-    recipient of a run; Message-ID and X-Todoku-Recipient are made from it.
+    html and text: str, or octets as `body_octets` makes them; "" where `FilledBodies` go with them. key:
+    `<run>.<batch>.<index>`, ASCII, unique for a recipient of a run; Message-ID and X-Todoku-Recipient are made from it.
     """
 
     to_name: str
@@ -65,7 +64,24 @@ class MessageParts(NamedTuple):
     text: str | bytes
     key: str
     unsubscribe_url: str = ""
-    dot_lines: bool = True
+
+
+class _Plan(NamedTuple):
+    """A layout with everything around it, for one join: a place for the headers, then literals and holes in turn.
+
+    octets: of all literals. room: what the holes may have together without making any line too long; rooms: the same
+    line by line. ascii: the literals are, so the holes must be. No pieces: nothing is certain before it is filled.
+    """
+
+    pieces: list[bytes]
+    octets: int = 0
+    room: int = 0
+    rooms: tuple[LineRoom, ...] = ()
+    ascii: bool = False
+
+
+_NO_PLAN = _Plan([])
+_MOST_PLANS = 256  # a run has one layout for each pattern of conditions
 
 
 class Composer:
@@ -94,6 +110,7 @@ class Composer:
         self._closing = b"\r\n--" + self._boundary + b"--\r\n"
         self._domain = header_domain(identity.message_id_domain)
         self._eight_bit = eight_bit
+        self._plans: dict[BodyLayout, _Plan] = {}
 
     def message_id(self, key: str) -> str:
         """Return the Message-ID of the recipient with that key, with its angle brackets."""
@@ -104,26 +121,11 @@ class Composer:
 
         date: aware, the moment of sending.
         """
-        return self.compose_message(parts, date)[0]
-
-    def compose_message(self, parts: MessageParts, date: datetime) -> tuple[bytes, bool]:
-        """Return what `compose` does, and whether a line of it may begin with a dot; raises the same.
-
-        False is certain. Headers, boundaries and base64 begin no line with a dot; quoted-printable may, where it folds.
-        """
-        headers = (
-            f"Date: {_date_line(date)}\r\n"
-            f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
-            f"Subject: {_subject(parts.subject)}\r\n"
-            f"Message-ID: <{parts.key}@{self._domain}>\r\n"
-            f"X-Todoku-Recipient: {parts.key}\r\n"
-            f"{_unsubscribe(parts.unsubscribe_url)}"
-        )
         text_encoding, text = self._body(parts.text)
         html_encoding, html = self._body(parts.html)
-        content = b"".join(
+        return b"".join(
             (
-                headers.encode("ascii"),
+                self._headers(parts, date),
                 self._fixed,
                 self._text_opening,
                 text_encoding,
@@ -134,7 +136,60 @@ class Composer:
                 self._closing,
             )
         )
-        return content, parts.dot_lines or text_encoding is _QUOTED_PRINTABLE or html_encoding is _QUOTED_PRINTABLE
+
+    def compose_filled(self, parts: MessageParts, bodies: FilledBodies, date: datetime) -> tuple[bytes, bool]:
+        """Return what `compose` makes of these bodies, and whether a line of it may begin with a dot.
+
+        False is certain: headers and boundaries begin no line with a dot. Raises as `compose`.
+        """
+        plan = self._plans.get(bodies.layout) or self._plan_of(bodies.layout)
+        if plan.pieces:
+            headers = self._headers(parts, date)
+            pieces = plan.pieces.copy()
+            pieces[0] = headers
+            pieces[2::2] = bodies.holes
+            content = b"".join(pieces)
+            if (
+                (len(content) - len(headers) - plan.octets <= plan.room or _fits(plan.rooms, bodies.holes))
+                and content.count(self._boundary) == _BOUNDARIES
+                and (not plan.ascii or content.isascii())
+            ):
+                return content, bodies.dot_lines
+        return self.compose(parts._replace(text=bodies.text(), html=bodies.html()), date), True
+
+    def _plan_of(self, layout: BodyLayout) -> _Plan:
+        """Return the plan of a layout whose bodies go out as they are; made once."""
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        self._plans[layout] = plan = self._make_plan(layout)
+        return plan
+
+    def _make_plan(self, layout: BodyLayout) -> _Plan:
+        plain = {b"".join(literals).isascii() for literals in (layout.text, layout.html)}
+        rooms = (*line_rooms(layout.text, 0), *line_rooms(layout.html, len(layout.text) - 1))
+        room = min((one.octets for one in rooms), default=LONGEST_LINE_OCTETS)
+        if len(plain) > 1 or not (self._eight_bit or plain == {True}) or room < 0:
+            return _NO_PLAN
+        encoding = b"7bit\r\n\r\n" if plain == {True} else b"8bit\r\n\r\n"
+        literals = [*layout.text, *layout.html[1:]]
+        middle = len(layout.text) - 1
+        literals[middle] += self._html_opening + encoding + layout.html[0]
+        literals[0] = self._fixed + self._text_opening + encoding + literals[0]
+        literals[-1] += self._closing
+        pieces = [piece for literal in literals for piece in (b"", literal)]
+        return _Plan(pieces, sum(map(len, literals)), room, rooms, plain == {True})
+
+    def _headers(self, parts: MessageParts, date: datetime) -> bytes:
+        """Return what differs in the headers."""
+        headers = (
+            f"Date: {_date_line(date)}\r\n"
+            f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
+            f"Subject: {_subject(parts.subject)}\r\n"
+            f"Message-ID: <{parts.key}@{self._domain}>\r\n"
+            f"X-Todoku-Recipient: {parts.key}\r\n"
+            f"{_unsubscribe(parts.unsubscribe_url)}"
+        )
+        return headers.encode("ascii")
 
     def _body(self, body: str | bytes) -> tuple[bytes, bytes]:
         """Return the transfer encoding's name with an empty line, and the encoded body."""
@@ -144,7 +199,7 @@ class Composer:
             return (b"7bit\r\n\r\n" if plain else b"8bit\r\n\r\n"), octets
         wide = len(octets) - len(octets.translate(None, _NOT_ASCII))
         if wide * 6 < len(octets):
-            return _QUOTED_PRINTABLE, quoted_printable(octets)
+            return b"quoted-printable\r\n\r\n", quoted_printable(octets)
         return b"base64\r\n\r\n", folded_base64(octets)
 
     def _has_boundary(self, octets: bytes) -> bool:
@@ -289,3 +344,7 @@ def _short_lines(octets: bytes) -> bool:
         if not start:
             return False
     return True
+
+
+def _fits(rooms: tuple[LineRoom, ...], holes: tuple[bytes, ...]) -> bool:
+    return all(sum(len(holes[hole]) for hole in room.holes) <= room.octets for room in rooms)

@@ -87,8 +87,8 @@ def test_it_is_the_engine_to_the_octet(subject: str, html: str, text: str, guest
     for values in guests * 2:
         quick = renderer.render_octets(values)
         if quick is not None:
-            assert (quick.subject, quick.html, quick.text) == by_engine(renderer, values)
-            assert quick.dot_lines or not any(b"\n." in b"\n" + body for body in (quick.html, quick.text))
+            assert (quick.subject, quick.bodies.html(), quick.bodies.text()) == by_engine(renderer, values)
+            assert quick.bodies.dot_lines or b"\n." not in b"\n".join((b"", quick.bodies.html(), quick.bodies.text()))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_plain_names_and_conditions_go_the_quick_way(html: str) -> None:
     for values in (SAMPLE_VALUES, {**SAMPLE_VALUES, "guest_name": "<花子>&'\"/", "visits": 0, "shop_name": "山　田"}):
         quick = renderer.render_octets(values)
         assert quick is not None
-        assert (quick.subject, quick.html, quick.text) == by_engine(renderer, dict(values))
+        assert (quick.subject, quick.bodies.html(), quick.bodies.text()) == by_engine(renderer, dict(values))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from todoku.kernel.addresses import UnsafeHeaderError
 from todoku.mail.compose import (
-    LONGEST_LINE_OCTETS,
     Composer,
     MessageParts,
     SenderIdentity,
@@ -25,6 +24,7 @@ from todoku.mail.compose import (
     encoded_words,
     header_address,
 )
+from todoku.mail.filled_bodies import LONGEST_LINE_OCTETS, BodyLayout, FilledBodies
 
 NOON = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 KEY = "0198f0aabbcc.3.17"
@@ -133,14 +133,38 @@ def test_no_line_is_longer_than_the_rfc_allows(body: str, eight_bit: bool) -> No
     assert body_of(read(raw), "html") == body
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text("a.é\n =_", max_size=300), st.text("a.é ", max_size=300), st.booleans())
-def test_no_dot_begins_a_line_that_is_said_to_have_none(text: str, html: str, eight_bit: bool) -> None:
-    octets = {"text": body_octets(text), "html": body_octets(html)}
-    words = parts(**octets, dot_lines=any(b"\n." in b"\n" + body for body in octets.values()))
-    content, dot_lines = composer(eight_bit=eight_bit).compose_message(words, NOON)
-    assert dot_lines or b"\n." not in content
-    assert content == composer(eight_bit=eight_bit).compose(parts(text=text, html=html), NOON)
+LITERALS = st.lists(
+    st.sampled_from(["", "a", "山", ".", "\n", "\n.", "x" * 990, "é" * 490, "=", "--=_0198f0", "aabbcc"]).map(
+        body_octets
+    )
+    | st.text("a.é\n =_", max_size=20).map(body_octets),
+    min_size=1,
+    max_size=6,
+)
+HOLE = st.sampled_from([b"", b"a", b".", "山".encode(), b"x" * 300, b"_0198f0aabbcc", b"0198f0aabbcc"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(LITERALS, LITERALS, st.data(), st.booleans())
+def test_filled_bodies_are_composed_like_any_other(
+    text: list[bytes], html: list[bytes], data: st.DataObject, eight_bit: bool
+) -> None:
+    holes = st.lists(HOLE, min_size=len(text) + len(html) - 2, max_size=len(text) + len(html) - 2)
+    layout, me = BodyLayout(tuple(text), tuple(html)), composer(eight_bit=eight_bit)
+    for _ in range(3):
+        bodies = FilledBodies(layout, tuple(data.draw(holes)))
+        bodies = bodies._replace(dot_lines=any(b"\n." in b"\n" + body for body in (bodies.text(), bodies.html())))
+        content, dot_lines = me.compose_filled(parts(html="", text=""), bodies, NOON)
+        assert content == me.compose(parts(text=bodies.text(), html=bodies.html()), NOON)
+        assert dot_lines or b"\n." not in content
+
+
+def test_a_line_that_holes_fill_to_the_brim_is_not_encoded() -> None:
+    layout, me = BodyLayout((b"x" * 500 + b"\r\n", b"\r\n"), (b"x" * 990, b"\r\n" + b"y" * 10, b"")), composer()
+    for room, encoding in ((8, "7bit"), (9, "quoted-printable")):
+        bodies = FilledBodies(layout, (b"z" * 900, b"z" * room, b"z" * 900))
+        message = read(me.compose_filled(parts(html="", text=""), bodies, NOON)[0])
+        assert [part["Content-Transfer-Encoding"] for part in message.iter_parts()] == ["7bit", encoding]
 
 
 def test_a_body_that_contains_the_boundary_can_not_end_it() -> None:

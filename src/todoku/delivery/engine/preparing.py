@@ -62,20 +62,18 @@ class MessageMaker:
             unsubscribe_url = f"{self._order.unsubscribe_base_url}{values['unsubscribe_token']}"
             values = {**values, "unsubscribe_url": unsubscribe_url}
         try:
-            words = self._quick(values) or self._renderer.render(values)
-            parts = MessageParts(
-                to_name=recipient.name,
-                to_address=recipient.address,
-                subject=words.subject,
-                html=words.html,
-                text=words.text,
-                key=self._key(batch, recipient.index),
-                unsubscribe_url=unsubscribe_url,
-                dot_lines=not isinstance(words, RenderedOctets) or words.dot_lines,
-            )
             composer = self._eight_bit if eight_bit else self._seven_bit
-            content, dot_lines = composer.compose_message(parts, now_utc)
-            return Prepared(recipient.index, content, None, dot_lines)
+            key = self._key(batch, recipient.index)
+            quick = self._quick(values)
+            if quick is not None:
+                parts = MessageParts(recipient.name, recipient.address, quick.subject, "", "", key, unsubscribe_url)
+                content, dot_lines = composer.compose_filled(parts, quick.bodies, now_utc)
+                return Prepared(recipient.index, content, None, dot_lines)
+            words = self._renderer.render(values)
+            parts = MessageParts(
+                recipient.name, recipient.address, words.subject, words.html, words.text, key, unsubscribe_url
+            )
+            return Prepared(recipient.index, composer.compose(parts, now_utc), None)
         except Unrenderable as error:
             why = f"{error.variable}: {error.detail}"
         except UnsafeHeaderError as error:
