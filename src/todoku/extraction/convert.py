@@ -72,6 +72,9 @@ def party_size(written: str) -> int | None:
     `2名様` 2, `大人2人 子供（12歳未満）1人` 3, `4名(お1人様:4名)` 4: a number inside parentheses or inside お1人様 is
     part of a label and never a count (trap 2). A total beside its parts must be their sum, else None.
     """
+    plain = _PLAIN_PARTY.match(written)
+    if plain is not None:
+        return int(plain[1]) or None
     text = " ".join(fold_for_matching(written).split())
     plain = _PLAIN_PARTY.match(text)
     if plain is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -61,6 +61,8 @@ class FieldReader:
 
     def read(self, name: str, convert: Callable[[Piece], T | None], *, sections: tuple[str, ...] = CURRENT) -> T | None:
         """Return the first value of that name that the converter takes, or None."""
+        if name not in self._there:
+            return None
         found = self.find(name, convert, sections=sections)
         return found[0] if found is not None else None
 
@@ -107,25 +109,30 @@ class FieldReader:
     def _note(self, name: str, piece: Piece) -> None:
         self.evidence.append(Evidence(name, piece.source, piece.start, piece.end))
 
-    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> Iterator[tuple[Piece, Piece | None]]:
-        """Yield the raw values that the rule finds, each with what stands before an arrow inside it."""
-        arrow = self.arrow
-        for now in self._pieces(field, sections):
+    def _changes(self, field: CompiledField, sections: tuple[str, ...]) -> list[tuple[Piece, Piece | None]]:
+        """Return the raw values that the rule finds, each with what stands before an arrow inside it."""
+        arrow, pieces = self.arrow, self._pieces(field, sections)
+        if field.plain and arrow is None:
+            return [(now, None) for now in pieces]
+        changes: list[tuple[Piece, Piece | None]] = []
+        for now in pieces:
             before: Piece | None = None
             if arrow is not None and arrow in now.folded and field.rule.name not in _NEVER_ARROWED:
                 before, now = _split_at(arrow, now)
             shaped = now if field.plain else _shaped(field, now)
             if shaped is not None:
-                yield shaped, before
+                changes.append((shaped, before))
+        return changes
 
     def _pieces(self, field: CompiledField, sections: tuple[str, ...]) -> list[Piece]:
-        if not field.labels:
+        labels = field.labels
+        if not labels:
             piece = self._by_pattern(field) if sections is CURRENT else None
             return [piece] if piece is not None else []
         by_label, letter = self.scan.by_label, self.letter
         pieces: list[Piece] = []
         for section in sections if sections is not CURRENT or not self._without_blocks else _ONLY_MAIN:
-            for label in field.labels:
+            for label in labels:
                 if label not in by_label:
                     continue
                 for found in by_label[label]:

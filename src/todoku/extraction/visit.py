@@ -72,8 +72,10 @@ def _resolve(reader: FieldReader, written: WrittenDate, at: HourMinute) -> datet
         if hint is not None and (hint.month, hint.day) == (written.month, written.day):
             written = hint
     try:
+        if written.year is not None:
+            return combine(date(written.year, written.month, written.day), at, zone)
         return combine(resolve_year(written, on_or_after=reader.letter.date.astimezone(zone).date()), at, zone)
-    except (DateProblem, OverflowError) as impossible:
+    except (ValueError, OverflowError) as impossible:  # a DateProblem is a ValueError
         raise DateContradiction from impossible
 
 

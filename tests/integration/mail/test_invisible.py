@@ -15,8 +15,8 @@ GRAPHIC = range(0x21, 0x7F)
 SHIFTS = ("$B", "$@", "(I", "(J", "(B", "$A", "$(A", "$(B", "$(C", "$(D", "$(O", "$(P", "$(Q", ".A", "N", "&@")
 PIECES = (
     *(f"\x1b{shift}".encode() for shift in SHIFTS), b"\x0e", b"\x0f", b"\n", b"abc", b'"1', b")7", b"-", b"\x8e",
-    b"\x80", "\u200b".encode(), "\u00ad".encode(), "\u034f".encode(), "\ufeff".encode(), "\u2066".encode(), "予約…".encode(),
-    "予約".encode("euc_jp"), "予約".encode("cp932"),
+    b"\x80", "\u200b".encode(), "\u00ad".encode(), "\u034f".encode(), "\ufeff".encode(), "\u2066".encode(),
+    "予約…".encode(), "予約".encode("euc_jp"), "予約".encode("cp932"),
 )  # fmt: skip
 
 
