@@ -93,9 +93,11 @@ def labelled_piece(mode: ValueMode, found: Found, letter: Letter) -> Piece | Non
         end = folded.find("\n\n\n", start, bound)
         return piece_of(letter, start, bound if end < 0 else end)
     line_end = folded.find("\n", start, bound)
+    if mode == "line":
+        return piece_of(letter, start, bound if line_end < 0 else line_end)
     if mode != "next_line":
         here = piece_of(letter, start, bound if line_end < 0 else line_end)
-        if here is not None or mode == "line":
+        if here is not None:
             return here
     if line_end < 0:
         return None

@@ -158,12 +158,15 @@ def parse_mailboxes(raw: str) -> tuple[tuple[Mailbox, ...], int]:
     colon or raw Japanese, encoded words inside quotes, groups, comments. A stretch with no address at all becomes a
     Mailbox with address "". At most 1,000 are read. Never raises.
     """
+    return _parse_short_mailboxes(raw) if len(raw) <= _MOST_CACHED_CHARACTERS else _parse_mailboxes(raw)
+
+
+def _parse_mailboxes(raw: str) -> tuple[tuple[Mailbox, ...], int]:
     value = (_unfold(raw) if "\n" in raw else raw).replace("\x00", "")
     value, lost = _decode_raw(value)
     mailboxes = []
     for piece in _split_mailboxes(value):
-        parse = _parse_short_mailbox if len(piece) <= _MOST_CACHED_CHARACTERS else _parse_mailbox
-        mailbox, missing = parse(piece.strip())
+        mailbox, missing = _parse_mailbox(piece.strip())
         lost += missing
         if mailbox.name or mailbox.address:
             mailboxes.append(mailbox)
@@ -197,7 +200,8 @@ def _parse_mailbox(piece: str) -> tuple[Mailbox, int]:
     return _parse_odd_mailbox(piece)
 
 
-_parse_short_mailbox = lru_cache(maxsize=1024)(_parse_mailbox)
+# A site writes the same From in every mail, and mails to one shop have the same To.
+_parse_short_mailboxes = lru_cache(maxsize=1024)(_parse_mailboxes)
 
 
 def _parse_odd_mailbox(piece: str) -> tuple[Mailbox, int]:

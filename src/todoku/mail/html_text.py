@@ -26,7 +26,7 @@ _LONGEST_LABEL = 40
 
 _SOFT, _PARAGRAPH, _PRE_SPACE = "\x02", "\x03", "\x04"
 _LINE_END_BLANKS = " \u00a0\u3000"
-_MARKS = str.maketrans(dict.fromkeys("\x00\x02\x03\x04", " "))
+_MARKS = re.compile("[\x00\x02\x03\x04]")
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" ?[\x02\x03\n][ \x02\x03\n]*+")
 _TABS = re.compile(r" ?\t[ \t]*+")
@@ -145,7 +145,7 @@ class _Writer:
         if "&" in content:
             content = unescape(content)
         if not content.isprintable():
-            content = content.translate(_MARKS)
+            content = _MARKS.sub(" ", content)
         if self._pre_depth:
             content = content.replace("\r\n", "\n").replace("\t", " ").replace(" ", _PRE_SPACE)
         else:

@@ -98,10 +98,13 @@ def _decode_headers(fields: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str
 
 
 _MESSAGE_ID = re.compile(r"<[^<>]*>")
+_USUAL_MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,900}>\Z")
 
 
 def _message_id(value: str) -> str:
     """Return the id with its angle brackets, as it is written; folded white space is taken out."""
+    if _USUAL_MESSAGE_ID.match(value):
+        return value
     found = _MESSAGE_ID.search(value)
     return "".join((found.group() if found else value).split())[:998].replace("\x00", "")
 
