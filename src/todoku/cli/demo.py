@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from todoku.config.settings import Listen, Settings, default_home, embedded_nats_url, load_settings
+from todoku.config.settings import Listen, Settings, default_home, load_settings
 
 SINK_PORT = 8026
 
@@ -110,28 +110,16 @@ def _tell_story(settings: Settings) -> str:
     from todoku.kernel.clock import SystemClock
 
     set_up_django()
+    from todoku.config.addresses import publish_now
     from todoku.demo import story
 
     password = f"todoku-{secrets.token_hex(3)}"
     story.tell(password=password, clock=SystemClock())
-    asyncio.run(_publish_addresses(settings))
+    asyncio.run(publish_now(settings))
     path = _password_path(settings)
     path.touch(mode=0o600)
     path.write_text(password, encoding="ascii")
     return password
-
-
-async def _publish_addresses(settings: Settings) -> None:
-    """Let the SMTP door know the addresses before the first mail; it would take them for unknown ones."""
-    from todoku.bus.connection import Bus
-    from todoku.intake.routes import publish_addresses
-
-    bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="demo")
-    try:
-        await bus.declare()
-        await publish_addresses(bus)
-    finally:
-        await bus.close()
 
 
 def _password_path(settings: Settings) -> Path:

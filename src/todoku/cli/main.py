@@ -8,7 +8,7 @@ import sys
 import typer
 
 from todoku import __version__
-from todoku.cli import demo, doctor, extract, importing, serving
+from todoku.cli import demo, doctor, extract, importing, projects, serving
 from todoku.config.logging import set_up_logging
 from todoku.kernel.errors import ConfigurationError, TodokuError
 
@@ -26,6 +26,7 @@ app.command("migrate")(serving.migrate)
 app.command("extract")(extract.extract)
 app.command("import")(importing.import_mail)
 app.command("doctor")(doctor.doctor)
+app.add_typer(projects.app, name="project")
 
 
 @app.command("version")

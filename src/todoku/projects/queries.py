@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from todoku.projects.errors import ProjectMissing
-from todoku.projects.models import IntakeAddress, Member, Project, Shop
+from todoku.projects.models import IntakeAddress, Member, Project, Shop, User
 from todoku.projects.types import IntakeAddressInfo, Membership, ProjectInfo, Role, ShopInfo
 
 
@@ -44,6 +44,11 @@ def list_members(project_id: str) -> list[Membership]:
     """Return who works in this project."""
     rows = Member.objects.filter(project_id=project_id).select_related("user").order_by("user__email")
     return [_membership(row) for row in rows]
+
+
+def is_known_person(email: str) -> bool:
+    """Tell whether somebody signs in with this address already."""
+    return User.objects.filter(email=email.strip().casefold()).exists()
 
 
 def list_intake_addresses(project_id: str | None = None) -> list[IntakeAddressInfo]:

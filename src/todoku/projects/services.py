@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from zoneinfo import available_timezones
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -18,7 +19,12 @@ log = structlog.get_logger(__name__)
 
 
 def save_project(info: ProjectInfo, *, clock: Clock) -> None:
-    """Create the project, or bring it up to date; doing it again changes nothing."""
+    """Create the project, or bring it up to date; doing it again changes nothing.
+
+    Raises ValueError when the id can't be a subject token or the time zone is not known.
+    """
+    if info.time_zone not in available_timezones():
+        raise ValueError(f"there is no time zone {info.time_zone!r}: write it like Asia/Tokyo")
     values = {
         "name": info.name,
         "time_zone": info.time_zone,
