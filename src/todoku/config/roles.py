@@ -47,7 +47,7 @@ RoleMain = Callable[[Stage, asyncio.Event], Awaitable[None]]
 
 
 async def intake(stage: Stage, stop: asyncio.Event) -> None:
-    """Open the SMTP door and keep it open."""
+    """Open the SMTP door, and the LMTP one when it is wanted, and keep them open."""
     from todoku.sources.arrivals import ArrivalWriter
     from todoku.sources.routes import RouteBook
     from todoku.sources.smtp import SmtpDoor
@@ -56,6 +56,8 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
     await routes.start()
     door = SmtpDoor(ArrivalWriter(stage.vault, stage.bus, stage.clock), routes, mail_domain=stage.settings.mail_domain)
     await door.start(stage.settings.smtp_listen.host, stage.settings.smtp_listen.port)
+    if stage.settings.lmtp_listen is not None:
+        await door.start(stage.settings.lmtp_listen.host, stage.settings.lmtp_listen.port, lmtp=True)
     await stop.wait()
     await door.stop()
     await routes.stop()

@@ -8,6 +8,7 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_VAULT_URL       s3://bucket/prefix; empty = folder `<home>/vault`
           TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
+          TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the built-in sink (demo) or held
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
           TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
@@ -49,6 +50,7 @@ class Settings:
     vault_url: str
     web_listen: Listen
     smtp_listen: Listen
+    lmtp_listen: Listen | None
     relay_url: str
     mail_domain: str
     public_url: str
@@ -80,6 +82,7 @@ class Settings:
             "TODOKU_VAULT_URL": self.vault_url,
             "TODOKU_WEB_LISTEN": str(self.web_listen),
             "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
+            "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
             "TODOKU_RELAY_URL": self.relay_url,
             "TODOKU_MAIL_DOMAIN": self.mail_domain,
             "TODOKU_PUBLIC_URL": self.public_url,
@@ -152,6 +155,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         vault_url=env.get("TODOKU_VAULT_URL", ""),
         web_listen=web,
         smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
+        lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
         relay_url=env.get("TODOKU_RELAY_URL", ""),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
         public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
