@@ -23,7 +23,13 @@ from todoku.kernel.clock import require_aware
 from todoku.mail.filled_bodies import LONGEST_LINE_OCTETS, BodyLayout, FilledBodies, LineRoom, line_rooms
 
 _FOLD_COLUMN = 76
+_LEAST_ROOM = 12
 _WORD_OCTETS = 45  # of UTF-8 in one encoded-word: 60 letters of base64 and 12 of frame, below the 75 of RFC 2047
+
+# octets of the first word on a line of which so many columns are taken
+_ROOMS = tuple(
+    min(_WORD_OCTETS, max(_LEAST_ROOM, (_FOLD_COLUMN - 12 - column) // 4 * 3)) for column in range(_FOLD_COLUMN)
+)
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _USUAL_ADDRESS = re.compile(
@@ -111,6 +117,7 @@ class Composer:
         self._domain = header_domain(identity.message_id_domain)
         self._eight_bit = eight_bit
         self._plans: dict[BodyLayout, _Plan] = {}
+        self._last_subject = ("", "")
 
     def message_id(self, key: str) -> str:
         """Return the Message-ID of the recipient with that key, with its angle brackets."""
@@ -184,12 +191,18 @@ class Composer:
         headers = (
             f"Date: {_date_line(date)}\r\n"
             f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
-            f"Subject: {_subject(parts.subject)}\r\n"
+            f"Subject: {self._subject(parts.subject)}\r\n"
             f"Message-ID: <{parts.key}@{self._domain}>\r\n"
             f"X-Todoku-Recipient: {parts.key}\r\n"
             f"{_unsubscribe(parts.unsubscribe_url)}"
         )
         return headers.encode("ascii")
+
+    def _subject(self, subject: str) -> str:
+        """Return the subject's header; most runs have one for everybody."""
+        if subject != self._last_subject[0]:
+            self._last_subject = subject, _unstructured(subject, len("Subject: "))
+        return self._last_subject[1]
 
     def _body(self, body: str | bytes) -> tuple[bytes, bytes]:
         """Return the transfer encoding's name with an empty line, and the encoded body."""
@@ -264,7 +277,7 @@ def encoded_words(text: str, first_column: int) -> str:
     first_column: how many columns the header's name takes on the first line.
     """
     octets = text.encode("utf-8", "replace")
-    room = min(_WORD_OCTETS, max(12, (_FOLD_COLUMN - 12 - first_column) // 4 * 3))
+    room = _ROOMS[first_column] if first_column < len(_ROOMS) else _LEAST_ROOM
     if len(octets) <= room:
         return _word(octets)
     words: list[str] = []
@@ -291,11 +304,6 @@ def _lines_of_76(lines: int) -> struct.Struct:
 @lru_cache(maxsize=8)  # a window is composed at one moment
 def _date_line(date: datetime) -> str:
     return format_datetime(require_aware(date).replace(microsecond=0))
-
-
-@lru_cache(maxsize=64)
-def _subject(subject: str) -> str:
-    return _unstructured(subject, len("Subject: "))
 
 
 def _unstructured(value: str, column: int) -> str:

@@ -27,11 +27,12 @@ class Lease:
         self._lease_seconds = lease_seconds
         self._until_seconds = clock.monotonic_seconds() + lease_seconds
         self._renewing: asyncio.Task[None] | None = None
+        self._now_seconds = clock.monotonic_seconds
 
     @property
     def expired(self) -> bool:
         """Tell whether another sender may have the batch by now."""
-        return self._clock.monotonic_seconds() >= self._until_seconds
+        return self._now_seconds() >= self._until_seconds
 
     async def __aenter__(self) -> Self:
         self._renewing = asyncio.create_task(self._renew())
