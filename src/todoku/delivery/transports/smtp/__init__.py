@@ -1,6 +1,6 @@
 """SMTP: hand messages to a relay over pipelined connections.
 
-Purpose     keep a relay busy at 25-35 µs of CPU a message, and know exactly which message got which answer.
+Purpose     keep a relay busy at about 25 µs of CPU a message, and know exactly which message got which answer.
 Reads       nothing.
 Writes      the relay.
 Guarantees  `about_to_complete` before the end of a message is written; a connection lost before it never counts as
