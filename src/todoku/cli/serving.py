@@ -18,7 +18,7 @@ def serve() -> None:
     settings = load_settings()
     with Installation(settings) as installation:
         installation.start_roles()
-        print(f"Pages   {settings.public_url}\nSMTP    {settings.smtp_listen}\nData    {settings.home}")
+        print(f"Pages   {settings.public_url}\nSMTP    {settings.smtp_listen}\nData    {settings.home}", flush=True)
         installation.wait()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -24,6 +26,7 @@ log = structlog.get_logger(__name__)
 DURABLE = "ledger"
 LINES_AT_ONCE = 200
 GATHER_SECONDS = 0.4  # a page may wait so long for a number; it saves most of the transactions
+NICENESS = 10  # on a machine that also sends, the ledger may lag and a start may not
 _LEASE_SECONDS = 60.0
 _BACK_OFF = BackOff(base_seconds=0.5, cap_seconds=15.0)
 
@@ -141,7 +144,7 @@ class Projector:
     async def _in_thread(self, lines: list[Line]) -> set[tuple[str, UUID]]:
         """Use one thread for all, because Django's connection belongs to the thread that made it."""
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger", initializer=_give_way)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, lines)
 
     def _apply(self, lines: list[Line]) -> set[tuple[str, UUID]]:
@@ -163,6 +166,11 @@ class Projector:
                 await self._bus.publish_event(project_id, "run", {"run_id": str(run_id)})
             except BusError as error:
                 log.warning("ledger.event_not_published", run_id=str(run_id), error=error.what)
+
+
+def _give_way() -> None:
+    """Lower the priority of this one thread; on Linux niceness belongs to threads, not to processes."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
