@@ -216,7 +216,8 @@ def test_postgres_runs_as_an_unprivileged_user_for_root(shared_home: Path) -> No
 
 @AS_ROOT
 def test_ordinary_user_needs_no_rights(home: Path) -> None:
-    python = reachable_python()
+    paths = [str(SOURCE), *[path for path in sys.path if "site-packages" in path]]
+    python = reachable_python(os.pathsep.join(paths))
     nobody = pwd.getpwnam("nobody")
     user_home = home / "home-of-user"
     user_home.mkdir(mode=0o700)
@@ -228,7 +229,7 @@ def test_ordinary_user_needs_no_rights(home: Path) -> None:
         extra_groups=[],
         cwd="/",
         env={
-            "PYTHONPATH": os.pathsep.join([str(SOURCE), *[path for path in sys.path if "site-packages" in path]]),
+            "PYTHONPATH": os.pathsep.join(paths),
             "PATH": "/usr/bin:/bin",
             "PYTHONDONTWRITEBYTECODE": "1",
         },
@@ -242,15 +243,25 @@ def test_ordinary_user_needs_no_rights(home: Path) -> None:
     assert (user_home / "postgres" / "data" / "PG_VERSION").stat().st_uid == nobody.pw_uid
 
 
-def reachable_python() -> str:
-    """Return a Python of our version that an ordinary user can run; ours may lie in root's private folder."""
+def reachable_python(python_path: str) -> str:
+    """Return a Python of our version that an ordinary user can run with these paths.
+
+    Ours may lie in root's private folder, and so may the checkout with its environment; then there is none.
+    """
     nobody = pwd.getpwnam("nobody")
     for candidate in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
         try:
             subprocess.run(
-                [candidate, "-c", ""], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], cwd="/", check=True
+                [candidate, "-c", "import psycopg, todoku"],
+                user=nobody.pw_uid,
+                group=nobody.pw_gid,
+                extra_groups=[],
+                cwd="/",
+                env={"PYTHONPATH": python_path, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+                stderr=subprocess.DEVNULL,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError):
             continue
         return candidate
-    pytest.skip("no Python of this version that an ordinary user can run")
+    pytest.skip("an ordinary user can't walk to this checkout or its Python")
