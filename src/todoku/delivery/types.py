@@ -7,7 +7,7 @@ packed without a detour. `gc=False` is safe for those that hold only words, byte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -44,13 +44,19 @@ class Recipient(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Up to 500 recipients sealed together; travels compressed on SEND."""
+    """Up to 500 recipients sealed together; travels compressed on SEND.
+
+    time_zone: of all its recipients where a run goes by their own zones, else "" (the order's zone counts).
+    release_at_utc: not before this moment, None when the run's due time is enough.
+    """
 
     project_id: str
     run_id: str
     seal: int
     number: int
     recipients: tuple[Recipient, ...]
+    time_zone: str = ""
+    release_at_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +103,24 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietHours:
+    """No message leaves from begin to end, minutes of the day by the clock of the recipient's or project's zone.
+
+    begin_minute > end_minute spans midnight: 22:00-08:00 is (1320, 480). Equal ones mean no quiet hours.
+    """
+
+    begin_minute: int
+    end_minute: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunOrder:
     """A run's entry in KV `runs`: all that a sender needs, so that nothing asks the database until the run is over.
 
     content: subject, HTML and text templates as sealed. planned = to_send + not_sendable. state: "sealed", "paused"
-    or "stopped" as wished by the planner; senders obey within one window.
+    or "stopped" as wished by the planner; senders obey within one window. shared_values: merge values that are the
+    same for all recipients. transport: name of the way out, "" = the default. pace_per_second: 0 = no limit.
+    time_zone: of the project. provisional: a seal of the day before, used when no newer one came in time.
     """
 
     project_id: str
@@ -121,6 +140,13 @@ class RunOrder:
     to_send: int
     not_sendable: int
     content_hash: str
+    latest_start_at_utc: datetime | None = None
+    shared_values: Mapping[str, Any] = field(default_factory=dict)
+    transport: str = ""
+    pace_per_second: float = 0.0
+    quiet: QuietHours | None = None
+    time_zone: str = "UTC"
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +289,21 @@ class Transport(Protocol):
         """Tell whether 8-bit content may be handed over, as far as is known by now."""
         ...
 
-    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
-        """Hand over all envelopes, pipelined over several connections; one answer each, never an exception."""
+    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
+        """Hand over all envelopes, pipelined over several connections; one answer each, never an exception.
+
+        flow: whose messages these are (a run id); flows that wait at the same time share the way out fairly.
+        """
         ...
 
     async def close(self) -> None:
         """Close the connections politely."""
+        ...
+
+
+class Signer(Protocol):
+    """Sign finished messages (DKIM, RFC 6376) before they are handed over; None in its place means unsigned."""
+
+    async def sign(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Return each message with its signature header in front, in order; the work is done in threads."""
         ...

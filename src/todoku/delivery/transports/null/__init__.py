@@ -13,7 +13,7 @@ class NullTransport:
 
     eight_bit = True
 
-    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
+    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
         """Answer ACCEPTED for each envelope that the sink lets pass, TEMPORARY for the others."""
         answers = []
         for envelope in envelopes:

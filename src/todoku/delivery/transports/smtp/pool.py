@@ -61,7 +61,7 @@ class SmtpTransport:
         """Tell whether every connection so far offered 8BITMIME; False before the first."""
         return bool(self._all_eight_bit)
 
-    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink) -> list[Answer]:
+    async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
         """Hand over all envelopes; returns one answer each, in the order in which they came. Never raises."""
         if not envelopes:
             return []
