@@ -81,6 +81,7 @@ async def test_cut_connections_break_and_new_ones_are_refused_until_it_is_restor
         assert await reader.read(1) == b""
     except ConnectionResetError:
         pass
+    writer.close()
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", link.port)
     await link.restore()
