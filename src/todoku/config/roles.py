@@ -82,7 +82,13 @@ async def plan(stage: Stage, stop: asyncio.Event) -> None:
     set_up_django()
     from todoku.campaigns.planner import Planner
 
-    await Planner(stage.bus, stage.clock, public_url=stage.settings.public_url).run(stop)
+    planner = Planner(
+        stage.bus,
+        stage.clock,
+        public_url=stage.settings.public_url,
+        lead_seconds=stage.settings.seal_lead_seconds,
+    )
+    await planner.run(stop)
 
 
 async def send(stage: Stage, stop: asyncio.Event) -> None:

@@ -10,6 +10,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
           TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the built-in sink (demo) or held
+          TODOKU_SEAL_LEAD_SECONDS  how long before its due time a run is sealed, default 900
+          TODOKU_PRE_SEAL_SECONDS   and a first time, against a database that is away by then, default 86400
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
           TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
           TODOKU_DEMO            1 when the sample group is played: pages show the outbox
@@ -52,6 +54,8 @@ class Settings:
     smtp_listen: Listen
     lmtp_listen: Listen | None
     relay_url: str
+    seal_lead_seconds: float
+    pre_seal_seconds: float
     mail_domain: str
     public_url: str
     demo: bool
@@ -84,6 +88,8 @@ class Settings:
             "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
             "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
             "TODOKU_RELAY_URL": self.relay_url,
+            "TODOKU_SEAL_LEAD_SECONDS": str(self.seal_lead_seconds),
+            "TODOKU_PRE_SEAL_SECONDS": str(self.pre_seal_seconds),
             "TODOKU_MAIL_DOMAIN": self.mail_domain,
             "TODOKU_PUBLIC_URL": self.public_url,
             "TODOKU_DEMO": "1" if self.demo else "0",
@@ -157,6 +163,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
         lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
         relay_url=env.get("TODOKU_RELAY_URL", ""),
+        seal_lead_seconds=_seconds(env, "TODOKU_SEAL_LEAD_SECONDS", 900.0),
+        pre_seal_seconds=_seconds(env, "TODOKU_PRE_SEAL_SECONDS", 86_400.0),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
         public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
         demo=_yes_or_no(env, "TODOKU_DEMO"),
@@ -176,6 +184,17 @@ def _yes_or_no(env: Mapping[str, str], name: str) -> bool:
     if text not in {"", "0", "1"}:
         raise ConfigurationError(f"{name} must be 0 or 1, not {text!r}")
     return text == "1"
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= 30 * 86_400.0:
+        raise ConfigurationError(f"{name} must be a number of seconds between 0 and 30 days, not {text!r}")
+    return seconds
 
 
 def _listen(env: Mapping[str, str], name: str, default: str) -> Listen:
