@@ -112,7 +112,7 @@ async def _delivery(bus: Bus, clock: Clock, relay_url: str, answers: Path) -> As
 
     stop = asyncio.Event()
     transport = SmtpTransport(relay_url, clock=clock)
-    sender = Sender(bus, transport, make_renderer, clock, local_answers_folder=answers)
+    sender = Sender(bus, transport, make_renderer, clock, local_answers=answers)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(Planner(bus, clock, public_url="http://127.0.0.1").run(stop))

@@ -107,7 +107,7 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
         transport,
         make_renderer,
         stage.clock,
-        local_answers_folder=stage.settings.home / "answers",
+        local_answers=stage.settings.home / "answers",
     )
     try:
         await sender.run(stop)

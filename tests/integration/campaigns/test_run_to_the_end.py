@@ -70,7 +70,7 @@ async def house(project: str, bus: Bus, folder: Path) -> AsyncIterator[House]:
     port = await sink.start("127.0.0.1", 0)
     transport = SmtpTransport(f"smtp://127.0.0.1:{port}", clock=CLOCK)
     planner = Planner(bus, CLOCK, public_url="https://mail.example.com")
-    sender = Sender(bus, transport, make_renderer, CLOCK, local_answers_folder=folder / "answers")
+    sender = Sender(bus, transport, make_renderer, CLOCK, local_answers=folder / "answers")
     durable = f"ledger-{project}"  # its own place in the journal, so that tests on one server do not share lines
     projector = Projector(bus, CLOCK, durable=durable)
     stop = asyncio.Event()

@@ -72,6 +72,10 @@ class AnswerStore(Protocol):
         """Remove the notes of dead senders about runs that are closed."""
         ...
 
+    def close(self) -> None:
+        """End the work of this sender; notes that a successor may need stay."""
+        ...
+
 
 class LocalAnswers:
     """The notes of this process, and the view on those of others, in one folder of one machine."""

@@ -21,7 +21,7 @@ from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.errors import BusError
 from todoku.bus.streams import SEND
 from todoku.delivery.engine.codec import decode_batch
-from todoku.delivery.engine.local_answers import LocalAnswers
+from todoku.delivery.engine.local_answers import AnswerStore, LocalAnswers
 from todoku.delivery.engine.options import Ports, RelayGate, SenderOptions
 from todoku.delivery.engine.preparing import MessageMaker
 from todoku.delivery.engine.runs import GO, RunBook, StopBook, wait_for_change
@@ -60,16 +60,21 @@ class Sender:
         transport: Transport,
         renderer_factory: RendererFactory,
         clock: Clock,
-        local_answers_folder: Path,
+        local_answers: Path | AnswerStore,
         options: SenderOptions | None = None,
     ) -> None:
-        """Take the folder's lock for this sender id; raises ConfigurationError when another process holds it."""
+        """Take the folder's lock for this sender id; raises ConfigurationError when another process holds it.
+
+        local_answers: the folder of the notes, or a store of one's own (a simulator's); closed at the end of `run`.
+        """
         self._options = options or SenderOptions()
         self._renderer_factory = renderer_factory
         self._clock = clock
         self._changed = asyncio.Event()
         self._work_came = asyncio.Event()
-        self._answers = LocalAnswers(local_answers_folder, self._options.sender_id)
+        self._answers: AnswerStore = (
+            LocalAnswers(local_answers, self._options.sender_id) if isinstance(local_answers, Path) else local_answers
+        )
         self._ports = Ports(
             bus=bus,
             transport=transport,
