@@ -252,12 +252,13 @@ def _plan(campaign: Campaign, due_at_utc: datetime, act: Act) -> None:
         id=new_id(),
         project_id=campaign.project_id,
         campaign=campaign,
+        occurrence=campaign.occurrences + 1,
         state=RunState.PLANNED,
         created_at=act.at_utc,
         changed_at=act.at_utc,
         **_times(due_at_utc),
     )
-    change_campaign(campaign, state=CampaignState.SCHEDULED, due_at=due_at_utc)
+    change_campaign(campaign, state=CampaignState.SCHEDULED, due_at=due_at_utc, occurrences=campaign.occurrences + 1)
     run.save(force_insert=True)
     record(act, campaign.project_id, campaign.id, run.id)
 
