@@ -40,11 +40,15 @@ def create(
     sender_address: Annotated[str, typer.Option(help="The From address of its campaigns.")] = "",
     postal_address: Annotated[str, typer.Option(help="The law wants it in every campaign.")] = "",
     contact: Annotated[str, typer.Option(help="Where a guest may complain: telephone, address or page.")] = "",
+    requires_approval: Annotated[
+        bool, typer.Option(help="A campaign leaves only after a second person has approved it.")
+    ] = False,
 ) -> None:
     """Make a project, or change what is known of it; doing it again changes nothing."""
     from todoku.projects import services
 
-    info = ProjectInfo(project, name, time_zone, sender_name or name, sender_address, postal_address, contact)
+    sender = sender_name or name
+    info = ProjectInfo(project, name, time_zone, sender, sender_address, postal_address, contact, requires_approval)
     try:
         services.save_project(info, clock=SystemClock())
     except ValueError as error:

@@ -10,10 +10,21 @@ from zoneinfo import ZoneInfo
 import psycopg
 from django.db import connection
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from todoku.guests.types import Audience, AudienceCount, AudienceMember
+from todoku.guests.types import Audience, AudienceCopy, AudienceCount, AudienceMember
 
 CHUNK_PEOPLE = 500
+_LIBPQ_KEYS = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey", "options")
+_NOTICE_DEATH = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "client_encoding": "UTF8",
+}
 
 # Why each address may not be mailed. A person's own word (unsubscribed, complained, manual) holds for all addresses
 # of that person; a bounce is about one address only.
@@ -49,7 +60,8 @@ WITH visited AS (
     GROUP BY v.guest_id
 ), addressed AS ({addressed}), people AS (
     SELECT g.id, a.written, g.name, coalesce(p.visits, 0) AS visits,
-        (p.last_visit AT TIME ZONE {zone})::date AS last_visit_on, coalesce(p.last_shop, '') AS last_shop, a.why_not
+        (p.last_visit AT TIME ZONE {zone})::date AS last_visit_on, coalesce(p.last_shop, '') AS last_shop, a.why_not,
+        g.time_zone
     FROM addressed a
     JOIN guests_guest g ON g.id = a.guest_id AND g.project_id = {project} AND g.merged_into IS NULL
     LEFT JOIN visited p ON p.guest_id = g.id
@@ -61,6 +73,11 @@ WHERE ({min_visits}::bigint IS NULL OR visits >= {min_visits}::bigint)
   AND ({on_or_after}::date IS NULL OR last_visit_on >= {on_or_after}::date)
   AND ({before}::date IS NULL OR last_visit_on < {before}::date)
 """
+
+_PHONE = sql.SQL(
+    "coalesce((SELECT t.value FROM guests_guestidentity t WHERE t.guest_id = q.id AND t.project_id = {project}"
+    " AND t.kind = 'phone' ORDER BY t.id DESC LIMIT 1), '') AS phone"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,20 @@ def count_people(project_id: str, audience: Audience, moment: Moment) -> Audienc
     return AudienceCount(sendable + sum(counted.values()), sendable, dict(sorted(counted.items())))
 
 
+def copy_people(
+    project_id: str, audience: Audience, moment: Moment, shop_names: dict[str, str], *, phones: bool = False
+) -> AudienceCopy:
+    """Return how to read the audience from anywhere, one row a person, in the order of guest ids."""
+    columns = ["id", "written", "name", "visits", "last_visit_on", "last_shop", "why_not"]
+    query = _statement(project_id, audience, moment, sql.SQL(", ").join(map(sql.SQL, columns)))
+    if phones:
+        # the phone learned last; a person has few, so this is a lookup in an index, not a join of two tables
+        query = sql.SQL("SELECT q.*, {} FROM ({}) q").format(_PHONE.format(project=sql.Literal(project_id)), query)
+        columns.append("phone")
+    statement = sql.SQL("COPY ({} ORDER BY id) TO STDOUT").format(query).as_string(None)
+    return AudienceCopy(_connection_text(), statement, tuple(columns), shop_names)
+
+
 def stream_people(
     project_id: str, audience: Audience, moment: Moment, shop_names: dict[str, str]
 ) -> Iterator[list[AudienceMember]]:
@@ -95,11 +126,8 @@ def stream_people(
     One snapshot, constant memory on both sides. The connection is its own, so that the caller may use the database
     (and another thread) between two chunks; it is closed when the iteration ends or is dropped.
     """
-    columns = sql.SQL("id, written, name, visits, last_visit_on, last_shop, why_not")
-    query = _statement(project_id, audience, moment, columns)
-    copy_out = sql.SQL("COPY ({} ORDER BY id) TO STDOUT").format(query)
-    parameters = {key: value for key, value in connection.get_connection_params().items() if key != "cursor_factory"}
-    with psycopg.connect(**parameters) as stream, stream.cursor() as cursor, cursor.copy(copy_out) as copy:
+    source = copy_people(project_id, audience, moment, shop_names)
+    with psycopg.connect(source.connection) as stream, stream.cursor() as cursor, cursor.copy(source.statement) as copy:
         copy.set_types(["uuid", "text", "text", "int8", "date", "text", "text"])
         chunk: list[AudienceMember] = []
         for guest_id, written, name, visits, last_visit_on, last_shop, why_not in copy.rows():
@@ -133,6 +161,13 @@ def _statement(project_id: str, audience: Audience, moment: Moment, columns: sql
         before=sql.Literal(audience.last_visit_before),
         columns=columns,
     )
+
+
+def _connection_text() -> str:
+    """Return Django's connection as libpq reads it; a dead server or wire is noticed within a minute."""
+    given = connection.get_connection_params()
+    parameters = {key: given[key] for key in _LIBPQ_KEYS if given.get(key) not in (None, "")}
+    return make_conninfo(**{**_NOTICE_DEATH, **parameters})
 
 
 def _texts(values: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from django.db import models
 class Guest(models.Model):
     """One person. merged_into: who this row turned out to be; such rows stay, so that old links and ledgers lead on.
 
-    name, kana: the newest that a visit gave, else what an import gave.
+    name, kana: the newest that a visit gave, else what an import gave. time_zone: as an import gave it.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -19,6 +19,7 @@ class Guest(models.Model):
     kana = models.TextField(blank=True)
     imported_name = models.TextField(blank=True)
     imported_kana = models.TextField(blank=True)
+    time_zone = models.CharField(max_length=64, blank=True)
     merged_into = models.UUIDField(null=True)
 
     class Meta:

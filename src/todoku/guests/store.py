@@ -27,8 +27,8 @@ FROM json_to_recordset(%s::json) AS k(kind text, value text)
 JOIN guests_guestidentity i ON i.project_id = %s AND i.kind = k.kind AND i.value = k.value
 """
 _INSERT_GUESTS = """
-INSERT INTO guests_guest (id, project_id, name, kana, imported_name, imported_kana)
-SELECT n.id, %s, '', '', '', '' FROM json_to_recordset(%s::json) AS n(id uuid)
+INSERT INTO guests_guest (id, project_id, name, kana, imported_name, imported_kana, time_zone)
+SELECT n.id, %s, '', '', '', '', '' FROM json_to_recordset(%s::json) AS n(id uuid)
 """
 _INSERT_IDENTITIES = """
 INSERT INTO guests_guestidentity (project_id, guest_id, kind, value, written)
@@ -46,11 +46,13 @@ UPDATE guests_guestidentity i SET guest_id = m.kept FROM m WHERE i.guest_id = m.
 """,
     """
 WITH m AS (SELECT * FROM json_to_recordset(%s::json) AS x(lost uuid, kept uuid)),
-     given AS (SELECT m.kept, max(g.imported_name) AS name, max(g.imported_kana) AS kana
+     given AS (SELECT m.kept, max(g.imported_name) AS name, max(g.imported_kana) AS kana,
+                      max(g.time_zone) AS time_zone
                FROM m JOIN guests_guest g ON g.id = m.lost GROUP BY m.kept)
 UPDATE guests_guest g
 SET imported_name = coalesce(nullif(g.imported_name, ''), given.name),
-    imported_kana = coalesce(nullif(g.imported_kana, ''), given.kana)
+    imported_kana = coalesce(nullif(g.imported_kana, ''), given.kana),
+    time_zone = coalesce(nullif(g.time_zone, ''), given.time_zone)
 FROM given WHERE g.id = given.kept
 """,
     """
@@ -75,8 +77,9 @@ WHERE guests_visit.project_id = EXCLUDED.project_id
 _IMPORTED_NAMES = """
 UPDATE guests_guest g
 SET imported_name = coalesce(nullif(n.name, ''), g.imported_name),
-    imported_kana = coalesce(nullif(n.kana, ''), g.imported_kana)
-FROM json_to_recordset(%s::json) AS n(id uuid, name text, kana text)
+    imported_kana = coalesce(nullif(n.kana, ''), g.imported_kana),
+    time_zone = coalesce(nullif(n.time_zone, ''), g.time_zone)
+FROM json_to_recordset(%s::json) AS n(id uuid, name text, kana text, time_zone text)
 WHERE g.id = n.id AND g.project_id = %s
 """
 _NAMES = """
@@ -153,9 +156,12 @@ def upsert_visits(project_id: str, visits: Mapping[UUID, tuple[VisitFact, UUID]]
     _run(_UPSERT_VISITS, [project_id, _json(rows)])
 
 
-def note_imported_names(project_id: str, names: Mapping[UUID, tuple[str, str]]) -> None:
-    """Keep names and kana from a list for those whom no visit names; an empty one alters nothing."""
-    rows = [{"id": guest, "name": name, "kana": kana} for guest, (name, kana) in names.items()]
+def note_imported(project_id: str, given: Mapping[UUID, tuple[str, str, str]]) -> None:
+    """Keep name, kana and time zone from a list; an empty one alters nothing, and a visit's name goes before."""
+    rows = [
+        {"id": guest, "name": name, "kana": kana, "time_zone": time_zone}
+        for guest, (name, kana, time_zone) in given.items()
+    ]
     _run(_IMPORTED_NAMES, [_json(rows), project_id])
 
 

@@ -104,7 +104,10 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class AudienceMember:
-    """One row of a frozen audience. not_sendable: "" or the reason (no_consent, unsubscribed, bounced, ...)."""
+    """One row of a frozen audience. not_sendable: "" or the reason (no_consent, unsubscribed, bounced, ...).
+
+    time_zone: the person's own, as in Asia/Tokyo; "" when unknown.
+    """
 
     guest_id: UUID
     address: str
@@ -113,6 +116,23 @@ class AudienceMember:
     last_visit_on: date | None
     last_shop_name: str
     not_sendable: str
+    time_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceCopy:
+    """How to read a frozen audience from any thread or process: one COPY, one row a person, sorted by guest id.
+
+    connection: for libpq; it may hold a password, so it goes through pipes, never into arguments or logs. statement:
+    COPY … TO STDOUT in text format, UTF-8. columns: id (uuid), written (the address), name, visits (a number),
+    last_visit_on (ISO day or null), last_shop (a code of shop_names, else itself), why_not ("" may be mailed), and
+    phone (E.164 or "") when it was asked for.
+    """
+
+    connection: str
+    statement: str
+    columns: tuple[str, ...]
+    shop_names: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +148,8 @@ class AudienceCount:
 class PersonImport:
     """One line of a list of people. phone: in any writing; email: as written. Missing is None or "".
 
-    consent_*: the proof that this person agreed to mails; it counts only with a source and a moment.
+    consent_*: the proof that this person agreed to mails; it counts only with a source and a moment. time_zone: where
+    the person lives, as in Europe/Berlin; "" when unknown.
     """
 
     name: str = ""
@@ -138,6 +159,7 @@ class PersonImport:
     consent_source: str = ""
     consent_wording: str = ""
     consent_given_at_utc: datetime | None = None
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

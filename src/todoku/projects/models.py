@@ -48,6 +48,7 @@ class Project(models.Model):
     sender_address = models.CharField(max_length=254, blank=True)
     postal_address = models.CharField(max_length=300, blank=True)
     contact = models.CharField(max_length=200, blank=True)
+    requires_approval = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
 

@@ -20,6 +20,7 @@ def get_project(project_id: str) -> ProjectInfo:
         sender_address=row.sender_address,
         postal_address=row.postal_address,
         contact=row.contact,
+        requires_approval=row.requires_approval,
     )
 
 

@@ -32,6 +32,7 @@ def save_project(info: ProjectInfo, *, clock: Clock) -> None:
         "sender_address": info.sender_address,
         "postal_address": info.postal_address,
         "contact": info.contact,
+        "requires_approval": info.requires_approval,
     }
     Project.objects.update_or_create(
         id=require_subject_token(info.id),

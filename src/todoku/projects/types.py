@@ -51,7 +51,10 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProjectInfo:
-    """One tenant. sender_*: how its campaigns sign; postal_address and contact: the law asks for them."""
+    """One tenant. sender_*: how its campaigns sign; postal_address and contact: the law asks for them.
+
+    requires_approval: a campaign leaves only after a second person has said so.
+    """
 
     id: str
     name: str
@@ -60,6 +63,7 @@ class ProjectInfo:
     sender_address: str
     postal_address: str
     contact: str
+    requires_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

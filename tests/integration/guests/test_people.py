@@ -237,3 +237,26 @@ def test_looking_for_people(
     assert [row.name for row in queries.search(mine, text, clock=clock)] == names
     assert queries.count(mine, text) == len(names)
     assert [row.name for row in queries.search(mine, text, limit=1, offset=1, clock=clock)] == names[1:2]
+
+
+def test_a_time_zone_comes_with_a_list_and_survives_a_merge(tenants: tuple[str, str]) -> None:
+    project = tenants[0]
+    from todoku.guests.models import Guest
+
+    def zones() -> list[str]:
+        return list(Guest.objects.filter(project_id=project, merged_into=None).values_list("time_zone", flat=True))
+
+    berliner = PersonImport(name="見本", email="zone@example.com", time_zone="Europe/Berlin")
+    services.import_people(project, [berliner])
+    assert zones() == ["Europe/Berlin"]
+    services.import_people(project, [PersonImport(email="zone@example.com")])
+    assert zones() == ["Europe/Berlin"]
+    services.import_people(project, [PersonImport(phone="090-0000-0042", email="zone2@example.com")])
+    services.import_people(project, [PersonImport(phone="090-0000-0042", email="zone@example.com")])
+    assert zones() == ["Europe/Berlin"]
+
+
+def test_a_time_zone_that_does_not_exist_is_refused_by_name(tenants: tuple[str, str]) -> None:
+    project = tenants[0]
+    result = services.import_people(project, [PersonImport(email="zone@example.com", time_zone="Mars/Olympus")])
+    assert result.refused == ((0, "time_zone_unknown"),)
