@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -30,11 +30,12 @@ from todoku.delivery.engine.journal import JournalMessage, pack_settled
 from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.ledger import queries
+from todoku.delivery.ledger.months import month_of
 from todoku.delivery.ledger.projector import Projector
-from todoku.delivery.ledger.store import month_of
 from todoku.delivery.transports.conformance import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
 from todoku.delivery.types import Outcome, RecipientState, RunBalance, SealChunk
+from todoku.kernel.clock import VirtualClock
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -196,6 +197,53 @@ async def test_names_come_in_pages_and_stay_within_the_project(bus: Bus) -> None
     assert await names("another-shop", UUID(run_id), RecipientState.SENT) == []
     assert len(await names("shop", UUID(run_id), RecipientState.SENT, limit=5, after="rubbish")) == 5
     assert await balance(run_id, 28, "another-shop") == RunBalance(planned=28)
+
+
+async def test_everybody_of_a_run_is_streamed_in_chosen_states(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "ROWS_AT_ONCE", 7)
+    run_id = make_order().run_id
+    states = [RecipientState.SENT] * 20 + [RecipientState.REFUSED] * 15 + [RecipientState.UNKNOWN] * 14
+    for batch in range(2):
+        await write_line(bus, run_id, str(batch), tuple(outcome(n, state) for n, state in enumerate(states)))
+    await projector_of(bus, run_id).drain()
+
+    def rows(*wanted: RecipientState, project: str = "shop") -> list[tuple[str, str]]:
+        given = (wanted,) if wanted else ()
+        return [(row.state, row.cursor) for row in queries.run_rows(project, UUID(run_id), *given)]
+
+    everybody = await sync_to_async(rows)()
+    assert len(everybody) == len(set(everybody)) == 98
+    lost = await sync_to_async(rows)(RecipientState.UNKNOWN, RecipientState.REFUSED)
+    assert sorted(lost) == sorted(row for row in everybody if row[0] != "sent")
+    assert await sync_to_async(rows)(project="another-shop") == []
+
+
+async def test_the_pace_is_that_of_the_sending(bus: Bus) -> None:
+    run_id = make_order().run_id
+    end = datetime(2026, 11, 21, 3, 0, 59, tzinfo=UTC)
+    for batch in range(2):
+        await write_line(bus, run_id, str(batch), tuple(outcome(index) for index in range(60)))
+        for index in range(60):
+            await write_line(bus, run_id, f"{batch}-{index}", (outcome(index),))
+    await projector_of(bus, run_id).drain()
+    given = ("shop", UUID(run_id))
+    # two outcomes each second, and 120 that are booked at the moment of their line
+    assert await sync_to_async(queries.pace)(*given, clock=VirtualClock(end)) == pytest.approx((60 + 120) / 29)
+    assert await sync_to_async(queries.pace)(*given, clock=VirtualClock(end + timedelta(seconds=31))) == 0.0
+    assert await sync_to_async(queries.pace)("another-shop", UUID(run_id), clock=VirtualClock(end)) == 0.0
+    assert [(one.sent, one.others) for one in await sync_to_async(queries.by_minute)(*given)] == [(240, 0)]
+    finish = await sync_to_async(queries.forecast)(*given, 180, clock=VirtualClock(end))
+    assert finish == pytest.approx(end + timedelta(seconds=29), abs=timedelta(milliseconds=1))
+    assert await sync_to_async(queries.forecast)(*given, 0, clock=VirtualClock(end)) is None
+
+
+async def test_the_record_of_a_start_is_no_line(bus: Bus) -> None:
+    run_id = make_order().run_id
+    await bus.publish(journal_subject(run_id, 0, "start"), b"ST\x01whatever it holds")
+    await write_line(bus, run_id, "0", (outcome(0),))
+    projector = projector_of(bus, run_id)
+    assert await projector.drain() == 2  # and nothing is left pending
+    assert projector.counts.recipients == 1
 
 
 async def test_what_was_sent_to_a_guest(bus: Bus) -> None:
