@@ -19,7 +19,7 @@ DEBUG = False
 ALLOWED_HOSTS = _SETTINGS.allowed_hosts
 CSRF_TRUSTED_ORIGINS = _SETTINGS.trusted_origins
 AUTH_USER_MODEL = "projects.User"
-ROOT_URLCONF = "todoku.web.urls"
+ROOT_URLCONF = "todoku.config.urls"
 ASGI_APPLICATION = "todoku.config.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "todoku.campaigns",
     "todoku.delivery.ledger",
     "todoku.web",
+    "todoku.api",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -40,9 +40,10 @@ async def serve_pages(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def connect_pages(settings: Settings) -> None:
-    """Give the web room what it may ask for: clock, vault, bus, and the demo's outbox when there is one."""
+    """Give pages and api what they may ask for: clock, vault, bus, and the demo's outbox when there is one."""
+    from todoku.api import ports as api_ports
     from todoku.demo.sink_log import SinkReader
-    from todoku.web import ports
+    from todoku.web import live, ports
 
     sink_folder = settings.home / "sink"
     ports.connect(
@@ -54,3 +55,4 @@ def connect_pages(settings: Settings) -> None:
             outbox=SinkReader(sink_folder) if settings.demo else None,
         )
     )
+    api_ports.connect(api_ports.Ports(clock=SystemClock(), notify=live.hub.publish))

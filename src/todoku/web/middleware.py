@@ -45,7 +45,7 @@ class ProjectMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Set request.member, request.memberships and request.project, then answer."""
-        if request.path.startswith(("/static/", "/healthz")) or not request.user.is_authenticated:
+        if request.path.startswith(("/static/", "/healthz", "/api/")) or not request.user.is_authenticated:
             return self.get_response(request)
         memberships = projects.list_memberships(request.user.pk)
         wanted = request.session.get("project")
