@@ -23,17 +23,6 @@ ANSWERS_KEPT = timedelta(hours=24)
 REPLAYED = "Idempotency-Replayed"
 
 
-class KeyRequest(HttpRequest):
-    """A request whose key was recognised; `auth` is set by ninja to what the key says."""
-
-    auth: KeyInfo
-
-    @property
-    def clock(self) -> Clock:
-        """Return the process's clock."""
-        return ports().clock
-
-
 class Key(HttpBearer):
     """`Authorization: Bearer tdk_…`; for calls that change something the key needs the scope `write`."""
 
@@ -49,6 +38,11 @@ class Key(HttpBearer):
         return key
 
 
+def asker(request: HttpRequest) -> tuple[KeyInfo, Clock]:
+    """Return whose key this request carries, and the clock to work by."""
+    return cast(KeyInfo, vars(request)["auth"]), ports().clock
+
+
 MAY_READ = Key(Scope.READ)
 MAY_WRITE = Key(Scope.WRITE)
 
@@ -60,10 +54,10 @@ def once(request: HttpRequest, idempotency_key: str | None, work: Callable[[], S
     with the same key: the second waits for the first and gets its answer. An error is no answer and may be tried
     again with the same key. Raises CallReused when the key was used for something else, and what the work raises.
     """
-    key = cast(KeyRequest, request).auth
+    key, clock = asker(request)
     if not idempotency_key:
         return _answer(_plain(work()), status)
-    now_utc = ports().clock.now_utc()
+    now_utc = clock.now_utc()
     fingerprint = _fingerprint(request)
     with transaction.atomic():
         AnsweredCall.objects.filter(key_id=key.id, answered_at__lt=now_utc - ANSWERS_KEPT).delete()
@@ -90,7 +84,7 @@ def once(request: HttpRequest, idempotency_key: str | None, work: Callable[[], S
 
 def moved(request: HttpRequest, **payload: object) -> None:
     """Tell open pages that a campaign or run of the key's project moved, once the transaction is kept."""
-    project_id = cast(KeyRequest, request).auth.project_id
+    project_id = asker(request)[0].project_id
     words = {name: str(value) for name, value in payload.items()}
     transaction.on_commit(lambda: ports().notify(project_id, "run", words))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Header, Router, Schema
 
-from todoku.api.calls import MAY_READ, MAY_WRITE, KeyRequest, moved, once
+from todoku.api.calls import MAY_READ, MAY_WRITE, asker, moved, once
 from todoku.api.plans import require_zoned, to_plan
 from todoku.api.shapes import AudienceDoc, CampaignOut, ObstacleOut, PlanDoc, RunOut, TimelineOut
 from todoku.campaigns import queries, services
@@ -66,11 +66,6 @@ class SendTestIn(Schema):
     guest_id: UUID | None = None
 
 
-def key_of(request: HttpRequest) -> KeyRequest:
-    """Return the request as one whose key was recognised."""
-    return cast(KeyRequest, request)
-
-
 def due(document: ScheduleIn) -> datetime | None:
     """Return when it is due; raises RequestInvalid when the time says no zone."""
     return None if document.due_at is None else require_zoned(document.due_at, "due_at")
@@ -79,14 +74,14 @@ def due(document: ScheduleIn) -> datetime | None:
 @router.get("", response=list[CampaignOut], summary="List campaigns")
 def list_all(request: HttpRequest, state: CampaignState | None = None) -> Any:
     """All campaigns of the project, newest first; only those in one state when it is given."""
-    rows = queries.list_campaigns(key_of(request).auth.project_id)
+    rows = queries.list_campaigns(asker(request)[0].project_id)
     return [CampaignOut.of(row) for row in rows if state is None or row.state is state]
 
 
 @router.post("", response={201: CampaignOut}, auth=MAY_WRITE, summary="Create a draft")
 def create(request: HttpRequest, document: CampaignIn, idempotency_key: Once = None) -> Any:
     """Make a draft. Templates may still be wrong: `obstacles` names what is."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> CampaignOut:
         campaign_id = services.create(
@@ -113,7 +108,7 @@ def read(request: HttpRequest, campaign_id: UUID) -> Any:
 @router.put("/{campaign_id}", response=CampaignOut, auth=MAY_WRITE, summary="Change a draft")
 def update(request: HttpRequest, campaign_id: UUID, document: CampaignChange, idempotency_key: Once = None) -> Any:
     """Replace a draft. 409 when somebody changed it since `version` was read, or it is no draft any more."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     return _act(
         request,
         campaign_id,
@@ -135,26 +130,26 @@ def update(request: HttpRequest, campaign_id: UUID, document: CampaignChange, id
 @router.get("/{campaign_id}/obstacles", response=list[ObstacleOut], summary="What speaks against sending")
 def obstacles(request: HttpRequest, campaign_id: UUID) -> Any:
     """Everything that speaks against sending it now; empty when nothing does."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     return [ObstacleOut.of(one) for one in queries.obstacles(key.project_id, campaign_id, clock=clock)]
 
 
 @router.get("/{campaign_id}/runs", response=list[RunOut], summary="The runs of a campaign")
 def runs(request: HttpRequest, campaign_id: UUID) -> Any:
     """All runs, newest first, each with its balance."""
-    return [RunOut.of(row) for row in queries.runs(key_of(request).auth.project_id, campaign_id)]
+    return [RunOut.of(row) for row in queries.runs(asker(request)[0].project_id, campaign_id)]
 
 
 @router.get("/{campaign_id}/audit", response=list[TimelineOut], summary="Who did what")
 def audit(request: HttpRequest, campaign_id: UUID) -> Any:
     """The audit log of a campaign, newest first."""
-    return [TimelineOut.of(one) for one in queries.audit(key_of(request).auth.project_id, campaign_id)]
+    return [TimelineOut.of(one) for one in queries.audit(asker(request)[0].project_id, campaign_id)]
 
 
 @router.post("/{campaign_id}/schedule", response=CampaignOut, auth=MAY_WRITE, summary="Schedule a draft")
 def schedule(request: HttpRequest, campaign_id: UUID, document: ScheduleIn, idempotency_key: Once = None) -> Any:
     """Plan a draft: once at due_at, or as its plan repeats. 422 lists everything that speaks against it."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     moment = due(document)
     return _act(
         request,
@@ -167,7 +162,7 @@ def schedule(request: HttpRequest, campaign_id: UUID, document: ScheduleIn, idem
 @router.post("/{campaign_id}/reschedule", response=CampaignOut, auth=MAY_WRITE, summary="Move a scheduled campaign")
 def reschedule(request: HttpRequest, campaign_id: UUID, document: RescheduleIn, idempotency_key: Once = None) -> Any:
     """Give a scheduled or paused campaign another time or plan; past occurrences stay as they are."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     moment = due(document)
     plan = None if document.plan is None else to_plan(document.plan, key.project_id)
     return _act(
@@ -181,7 +176,7 @@ def reschedule(request: HttpRequest, campaign_id: UUID, document: RescheduleIn, 
 @router.post("/{campaign_id}/duplicate", response={201: CampaignOut}, auth=MAY_WRITE, summary="Copy into a new draft")
 def duplicate(request: HttpRequest, campaign_id: UUID, idempotency_key: Once = None) -> Any:
     """Make a new draft with the same words, audience and plan."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> CampaignOut:
         return _out(request, services.duplicate(key.project_id, campaign_id, by=key.by, clock=clock))
@@ -192,7 +187,7 @@ def duplicate(request: HttpRequest, campaign_id: UUID, idempotency_key: Once = N
 @router.post("/{campaign_id}/test-send", response={202: RunOut}, auth=MAY_WRITE, summary="Send a test")
 def send_test(request: HttpRequest, campaign_id: UUID, document: SendTestIn, idempotency_key: Once = None) -> Any:
     """Send the message as it is now to a few addresses; it counts nowhere but in its own run."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> RunOut:
         run_id = services.test_send(
@@ -242,7 +237,7 @@ def back_to_draft(request: HttpRequest, campaign_id: UUID, document: ReasonIn, i
 def _simple(
     request: HttpRequest, campaign_id: UUID, idempotency_key: str | None, act: Callable[..., object], **words: str
 ) -> Any:
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     return _act(
         request,
         campaign_id,
@@ -261,4 +256,4 @@ def _act(request: HttpRequest, campaign_id: UUID, idempotency_key: str | None, a
 
 
 def _out(request: HttpRequest, campaign_id: UUID) -> CampaignOut:
-    return CampaignOut.of(queries.get(key_of(request).auth.project_id, campaign_id))
+    return CampaignOut.of(queries.get(asker(request)[0].project_id, campaign_id))

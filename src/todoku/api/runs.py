@@ -9,8 +9,7 @@ from uuid import UUID
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Header, Query, Router, Schema
 
-from todoku.api.calls import MAY_READ, MAY_WRITE, moved, once
-from todoku.api.campaigns import key_of
+from todoku.api.calls import MAY_READ, MAY_WRITE, asker, moved, once
 from todoku.api.errors import RequestInvalid
 from todoku.api.shapes import AwayOut, CalendarOut, RecipientOut, RemedyOut, RunOut, TimelineOut
 from todoku.campaigns import names_csv, queries, services
@@ -51,13 +50,13 @@ class RemediesOut(Schema):
 @router.get("/runs/{run_id}", response=RunOut, summary="Read one run")
 def read(request: HttpRequest, run_id: UUID) -> Any:
     """One run with its balance as of now."""
-    return RunOut.of(queries.get_run(key_of(request).auth.project_id, run_id))
+    return RunOut.of(queries.get_run(asker(request)[0].project_id, run_id))
 
 
 @router.get("/runs/{run_id}/timeline", response=list[TimelineOut], summary="The life of a run")
 def timeline(request: HttpRequest, run_id: UUID) -> Any:
     """Created, approved, sealed, due, started, paused, finished: oldest first."""
-    return [TimelineOut.of(one) for one in queries.timeline(key_of(request).auth.project_id, run_id)]
+    return [TimelineOut.of(one) for one in queries.timeline(asker(request)[0].project_id, run_id)]
 
 
 @router.get("/runs/{run_id}/recipients", response=RecipientsOut, summary="The names behind a number")
@@ -69,7 +68,7 @@ def recipients(
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> Any:
     """Recipients in one state, page by page."""
-    project_id = key_of(request).auth.project_id
+    project_id = asker(request)[0].project_id
     queries.get_run(project_id, run_id)
     found = ledger.names(project_id, run_id, state, limit=limit + 1, after=after or None)
     return RecipientsOut(
@@ -83,7 +82,7 @@ def recipients_csv(
     request: HttpRequest, run_id: UUID, state: RecipientState | None = None, language: Literal["ja", "en"] = "en"
 ) -> Any:
     """All recipients, or those in one state, streamed; no cell of it can become a formula in a spreadsheet."""
-    project_id = key_of(request).auth.project_id
+    project_id = asker(request)[0].project_id
     queries.get_run(project_id, run_id)
     states = () if state is None else (state,)
     return StreamingHttpResponse(
@@ -94,7 +93,7 @@ def recipients_csv(
 @router.post("/runs/{run_id}/resend", response={201: RunOut}, auth=MAY_WRITE, summary="Send to those not reached")
 def resend(request: HttpRequest, run_id: UUID, document: ResendIn, idempotency_key: Once = None) -> Any:
     """Make a new run from exactly the recipients in these states of an old one."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     states = tuple(RecipientState(one) for one in document.states)
     if not states:
         raise RequestInvalid("states", "name at least one state")
@@ -110,7 +109,7 @@ def resend(request: HttpRequest, run_id: UUID, document: ResendIn, idempotency_k
 @router.post("/runs/{run_id}/send-now", response=RunOut, auth=MAY_WRITE, summary="Let a waiting run leave now")
 def send_now(request: HttpRequest, run_id: UUID, idempotency_key: Once = None) -> Any:
     """Send a planned, held or missed run at once."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> RunOut:
         services.send_run_now(key.project_id, run_id, by=key.by, clock=clock)
@@ -123,7 +122,7 @@ def send_now(request: HttpRequest, run_id: UUID, idempotency_key: Once = None) -
 @router.post("/runs/{run_id}/skip", response=RunOut, auth=MAY_WRITE, summary="Let a run go")
 def skip(request: HttpRequest, run_id: UUID, idempotency_key: Once = None) -> Any:
     """Do without this run; it ends as `missed`."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> RunOut:
         services.skip_run(key.project_id, run_id, by=key.by, clock=clock)
@@ -136,14 +135,14 @@ def skip(request: HttpRequest, run_id: UUID, idempotency_key: Once = None) -> An
 @router.get("/away", response=list[AwayOut], summary="What happened while nobody looked")
 def away(request: HttpRequest) -> Any:
     """Every late, held and missed run that nobody has answered yet."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     return [AwayOut.of(one) for one in queries.while_away(key.project_id, clock=clock)]
 
 
 @router.post("/away/remedies", response=RemediesOut, auth=MAY_WRITE, summary="Put several runs right")
 def remedy(request: HttpRequest, document: RemedyIn, idempotency_key: Once = None) -> Any:
     """Do the same with several runs; each one is done or named with its problem."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
 
     def work() -> RemediesOut:
         results = services.remedy(key.project_id, document.run_ids, document.action, by=key.by, clock=clock)
@@ -156,7 +155,7 @@ def remedy(request: HttpRequest, document: RemedyIn, idempotency_key: Once = Non
 @router.get("/calendar", response=list[CalendarOut], summary="Starts between two days")
 def calendar(request: HttpRequest, first: date, last: date) -> Any:
     """All starts from the first day to the last, both included, by the project's clock; at most 92 days."""
-    key, clock = key_of(request).auth, key_of(request).clock
+    key, clock = asker(request)
     if not 0 <= (last - first).days < LONGEST_CALENDAR_DAYS:
         raise RequestInvalid("last", f"ask for 1 to {LONGEST_CALENDAR_DAYS} days")
     return [CalendarOut.of(one) for one in queries.calendar(key.project_id, first, last, clock=clock)]
