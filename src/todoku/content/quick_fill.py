@@ -34,22 +34,23 @@ Render = Callable[[str, Mapping[str, Any]], str]
 
 _MOST_VARIANTS = 64
 _CONDITION_WORDS = frozenset({"if", "elif", "and", "or", "not", "(", ")"})
-_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # would be removed, or start a line
-_WITH_CARE = re.compile("[\x00-\x1f\x7f&<>\"'\ud800-\udfff]")  # _ODD, and what HTML escapes
+ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # would be removed, or start a line
+_WITH_CARE = re.compile("[\x00-\x1f\x7f&<>\"'\ud800-\udfff]")  # ODD, and what HTML escapes
 _SPLIT_SLASH = re.compile("&(?:#(?:x(?:2f?)?)?)?$")  # a name behind it could complete "&#x2f;", which becomes "/"
-_LARGEST_INT = 2**63 - 1  # beyond, the engine has other types
+LARGEST_INT = 2**63 - 1  # beyond, the engine has other types
 _MARK = re.compile("q([0-9]+)todokumark")
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
-    """One part of one variant: literals at even places, holes between them; names: whose value each hole takes."""
+class Pieces:
+    """One part of one variant: literals and, between them, holes; names: whose value each hole takes."""
 
     literals: tuple[str, ...]
     names: tuple[str, ...]
 
 
-_Parts = tuple[_Pieces, _Pieces, _Pieces]  # subject, HTML, text
+Parts = tuple[Pieces, Pieces, Pieces]
+"""Subject, HTML, text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class _Variant:
     the holes of the bodies from all of them as text, then all of them as HTML. most_octets: of one value.
     """
 
-    parts: _Parts
+    parts: Parts
     bound_in: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     bound: tuple[str, ...]
     bound_names: tuple[str, ...]
@@ -101,7 +102,7 @@ class QuickFill:
             escaped: list[bytes] = []
             for value in variant.varying_in(values):
                 kind = type(value)
-                if kind is int and -_LARGEST_INT <= value <= _LARGEST_INT:
+                if kind is int and -LARGEST_INT <= value <= LARGEST_INT:
                     word = str(value)
                     octets = in_html = word.encode("ascii")
                 elif kind is str:
@@ -110,7 +111,7 @@ class QuickFill:
                     if value[:1] == ".":
                         dot_lines = True
                     if _WITH_CARE.search(value):
-                        if _ODD.search(value):
+                        if ODD.search(value):
                             return None
                         in_html = html.escape(value).encode("utf-8")
                 else:
@@ -143,7 +144,7 @@ class QuickFill:
         if variant is None:
             if key in self._variants or len(self._variants) >= _MOST_VARIANTS:
                 return None
-            parts = self._take_apart(fixed)
+            parts = self.take_apart(fixed)
             variant = None if parts is None else self._with_bound(parts, _bindable(parts, values))
         elif variant.bound_in(values) == variant.bound:
             return variant
@@ -157,7 +158,16 @@ class QuickFill:
         self._variants[key] = variant
         return variant
 
-    def _take_apart(self, fixed: Mapping[str, Any]) -> _Parts | None:
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return the names that conditions ask for."""
+        return self._conditions
+
+    def take_apart(self, fixed: Mapping[str, Any]) -> Parts | None:
+        """Return the pieces of the variant with these values filled in; None when nothing is certain.
+
+        fixed: every name of a condition that is empty or zero, and whatever else should be part of the literals.
+        """
         marks = {name: f"q{place}todokumark" for place, name in enumerate(self._names)}
         values = {**marks, **fixed}
         try:
@@ -166,10 +176,10 @@ class QuickFill:
             )
         except minijinja.TemplateError:
             return None  # the engine says for each message what is wrong
-        odd_subject = any(_ODD.search(piece) for piece in subject.literals)
+        odd_subject = any(ODD.search(piece) for piece in subject.literals)
         return None if odd_subject or not (_is_certain(html_part) and _is_certain(text)) else (subject, html_part, text)
 
-    def _with_bound(self, parts: _Parts, bound: Mapping[str, str]) -> _Variant:
+    def _with_bound(self, parts: Parts, bound: Mapping[str, str]) -> _Variant:
         subject, html_part, text = (_folded(pieces, bound) for pieces in parts)
         varying = tuple(name for name in _names_in(parts) if name not in bound)
         place_of = dict(zip(varying, count(), strict=False))
@@ -194,9 +204,9 @@ class QuickFill:
             dot_lines=any(piece.startswith(b".") or b"\n." in piece for piece in literals),
         )
 
-    def _pieces(self, rendered: str) -> _Pieces:
+    def _pieces(self, rendered: str) -> Pieces:
         parts = _MARK.split(rendered)
-        return _Pieces(tuple(parts[::2]), tuple(self._names[int(place)] for place in parts[1::2]))
+        return Pieces(tuple(parts[::2]), tuple(self._names[int(place)] for place in parts[1::2]))
 
 
 def quick_fill(render: Render, sources: Iterable[str], limits: tuple[int, int]) -> QuickFill | None:
@@ -238,22 +248,22 @@ def _is_variable(token: syntax.Token) -> bool:
     return token.kind == "name" and token.value in VARIABLES
 
 
-def _is_certain(pieces: _Pieces) -> bool:
+def _is_certain(pieces: Pieces) -> bool:
     """Tell whether no value can join with the literal before it to something that counts as one."""
     return not any(piece.endswith("\r") or _SPLIT_SLASH.search(piece) for piece in pieces.literals[:-1])
 
 
-def _names_in(parts: _Parts) -> tuple[str, ...]:
+def _names_in(parts: Parts) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pieces in parts for name in pieces.names))
 
 
-def _bindable(parts: _Parts, values: Mapping[str, Any]) -> dict[str, str]:
+def _bindable(parts: Parts, values: Mapping[str, Any]) -> dict[str, str]:
     """Return the values that are the same in every part, written as they are: strings without anything to escape."""
     found = {name: values[name] for name in _names_in(parts)}
     return {name: value for name, value in found.items() if type(value) is str and not _WITH_CARE.search(value)}
 
 
-def _folded(pieces: _Pieces, bound: Mapping[str, str]) -> _Pieces:
+def _folded(pieces: Pieces, bound: Mapping[str, str]) -> Pieces:
     """Return the pieces with the bound values among the literals."""
     literals, names = [pieces.literals[0]], []
     for name, literal in zip(pieces.names, pieces.literals[1:], strict=True):
@@ -262,7 +272,7 @@ def _folded(pieces: _Pieces, bound: Mapping[str, str]) -> _Pieces:
         else:
             names.append(name)
             literals.append(literal)
-    return _Pieces(tuple(literals), tuple(names))
+    return Pieces(tuple(literals), tuple(names))
 
 
 def _with_holes(literals: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ import minijinja
 
 from todoku.content import syntax
 from todoku.content.errors import TemplateInvalid
-from todoku.content.quick_fill import quick_fill
+from todoku.content.quick_fill import QuickFill, quick_fill
 from todoku.content.types import TemplateProblem, TemplateSource
 from todoku.content.variables import REQUIRED_IN_BODY, SAMPLE_VALUES, VARIABLES
 from todoku.delivery.types import Rendered, RenderedOctets, Unrenderable
@@ -75,6 +75,11 @@ class MiniJinjaRenderer:
         For templates of plain names and conditions, and values of str and int: a quarter of the time.
         """
         return self._quick.fill(values) if self._quick is not None else None
+
+    @property
+    def quick(self) -> QuickFill | None:
+        """Return the quick way for these templates, None when there is none."""
+        return self._quick
 
     def _part(self, part: str, values: Mapping[str, Any]) -> str:
         words = self._render(_FILES[part], **values)

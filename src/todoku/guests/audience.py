@@ -74,10 +74,7 @@ WHERE ({min_visits}::bigint IS NULL OR visits >= {min_visits}::bigint)
   AND ({before}::date IS NULL OR last_visit_on < {before}::date)
 """
 
-_PHONE = sql.SQL(
-    "coalesce((SELECT t.value FROM guests_guestidentity t WHERE t.guest_id = q.id AND t.project_id = {project}"
-    " AND t.kind = 'phone' ORDER BY t.id DESC LIMIT 1), '') AS phone"
-)
+_COLUMNS = ("id", "written", "name", "visits", "last_visit_on", "last_shop", "why_not", "time_zone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +101,11 @@ def count_people(project_id: str, audience: Audience, moment: Moment) -> Audienc
     return AudienceCount(sendable + sum(counted.values()), sendable, dict(sorted(counted.items())))
 
 
-def copy_people(
-    project_id: str, audience: Audience, moment: Moment, shop_names: dict[str, str], *, phones: bool = False
-) -> AudienceCopy:
+def copy_people(project_id: str, audience: Audience, moment: Moment, shop_names: dict[str, str]) -> AudienceCopy:
     """Return how to read the audience from anywhere, one row a person, in the order of guest ids."""
-    columns = ["id", "written", "name", "visits", "last_visit_on", "last_shop", "why_not"]
-    query = _statement(project_id, audience, moment, sql.SQL(", ").join(map(sql.SQL, columns)))
-    if phones:
-        # the phone learned last; a person has few, so this is a lookup in an index, not a join of two tables
-        query = sql.SQL("SELECT q.*, {} FROM ({}) q").format(_PHONE.format(project=sql.Literal(project_id)), query)
-        columns.append("phone")
+    query = _statement(project_id, audience, moment, sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)))
     statement = sql.SQL("COPY ({} ORDER BY id) TO STDOUT").format(query).as_string(None)
-    return AudienceCopy(_connection_text(), statement, tuple(columns), shop_names)
+    return AudienceCopy(_connection_text(), statement, _COLUMNS, shop_names)
 
 
 def stream_people(
@@ -128,11 +118,11 @@ def stream_people(
     """
     source = copy_people(project_id, audience, moment, shop_names)
     with psycopg.connect(source.connection) as stream, stream.cursor() as cursor, cursor.copy(source.statement) as copy:
-        copy.set_types(["uuid", "text", "text", "int8", "date", "text", "text"])
+        copy.set_types(["uuid", "text", "text", "int8", "date", "text", "text", "text"])
         chunk: list[AudienceMember] = []
-        for guest_id, written, name, visits, last_visit_on, last_shop, why_not in copy.rows():
+        for guest_id, written, name, visits, last_visit_on, last_shop, why_not, zone in copy.rows():
             shop_name = shop_names.get(last_shop, last_shop)
-            chunk.append(AudienceMember(guest_id, written, name, visits, last_visit_on, shop_name, why_not))
+            chunk.append(AudienceMember(guest_id, written, name, visits, last_visit_on, shop_name, why_not, zone))
             if len(chunk) == CHUNK_PEOPLE:
                 yield chunk
                 chunk = []
@@ -145,7 +135,7 @@ def addressed(project_id: str, whom: sql.Composable) -> sql.Composed:
     return sql.SQL(ADDRESSED).format(project=sql.Literal(project_id), whom=whom)
 
 
-def _statement(project_id: str, audience: Audience, moment: Moment, columns: sql.SQL) -> sql.Composed:
+def _statement(project_id: str, audience: Audience, moment: Moment, columns: sql.Composable) -> sql.Composed:
     return sql.SQL(_AUDIENCE).format(
         project=sql.Literal(project_id),
         until=sql.Literal(moment.until_utc),

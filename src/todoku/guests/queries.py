@@ -121,17 +121,15 @@ def stream_audience(
     return audiences.stream_people(project_id, audience, moment, shop_names)
 
 
-def audience_copy(
-    project_id: str, audience: Audience, *, today: date, clock: Clock = _SYSTEM_CLOCK, phones: bool = False
-) -> AudienceCopy:
+def audience_copy(project_id: str, audience: Audience, *, today: date, clock: Clock = _SYSTEM_CLOCK) -> AudienceCopy:
     """Return how to read the audience that `stream_audience` gives, in bulk and from another process.
 
-    phones: with a column for the newest phone, which tells the time zone of some. Two statements, no row is read.
+    Two statements; no row is read here.
     """
     zone = project_queries.get_project(project_id).time_zone
     shop_names = {shop.code: shop.name for shop in project_queries.list_shops(project_id)}
     moment = audiences.as_of(today, clock.now_utc(), zone)
-    return audiences.copy_people(project_id, audience, moment, shop_names, phones=phones)
+    return audiences.copy_people(project_id, audience, moment, shop_names)
 
 
 def _matching(project_id: str, text: str) -> QuerySet[Guest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -125,8 +126,8 @@ class AudienceCopy:
 
     connection: for libpq; it may hold a password, so it goes through pipes, never into arguments or logs. statement:
     COPY … TO STDOUT in text format, UTF-8. columns: id (uuid), written (the address), name, visits (a number),
-    last_visit_on (ISO day or null), last_shop (a code of shop_names, else itself), why_not ("" may be mailed), and
-    phone (E.164 or "") when it was asked for.
+    last_visit_on (ISO day or null), last_shop (a code of shop_names, else itself), why_not ("" may be mailed),
+    time_zone ("" unknown).
     """
 
     connection: str

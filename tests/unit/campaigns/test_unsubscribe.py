@@ -6,10 +6,12 @@ import re
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from todoku.campaigns.errors import TokenInvalid
+from todoku.campaigns.tokens import make_old_token, old_token_key
 from todoku.campaigns.unsubscribe import UnsubscribeClaim, make_token, verify_token
 
 RUN = UUID("0199c0de-0000-7000-8000-000000000001")
@@ -22,6 +24,13 @@ def test_a_token_speaks_for_the_address_it_was_made_for(address: str) -> None:
     token = make_token("p", RUN, GUEST, address)
     assert verify_token(token) == UnsubscribeClaim("p", RUN, GUEST, address)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+
+
+def test_a_link_of_an_earlier_version_still_speaks_for_its_address() -> None:
+    token = make_old_token(old_token_key(settings.SECRET_KEY), "p", RUN, GUEST, ADDRESS)
+    assert verify_token(token) == UnsubscribeClaim("p", RUN, GUEST, ADDRESS)
+    with pytest.raises(TokenInvalid):
+        verify_token(make_old_token(b"another key", "p", RUN, GUEST, ADDRESS))
 
 
 def test_a_token_stays_short_enough_for_a_header() -> None:

@@ -1,0 +1,141 @@
+"""Tell for each recipient, before anything is sent, whether the message can be made: quickly, and as the engine would.
+
+Purpose     a million messages tried within the seconds in which they are sealed.
+Guarantees  `fault` says "" exactly when `render` would raise nothing and no link of the HTML part is empty
+            (tests/unit/content compares them). For templates outside the quick way, and for values that are not
+            certain, the message is really rendered.
+Known limits  a link counts as empty when its href holds nothing but spaces; addresses are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from todoku.content import syntax
+from todoku.content.quick_fill import LARGEST_INT, ODD, Parts, Pieces
+from todoku.content.rendering import (
+    MAX_HTML_CHARACTERS,
+    MAX_SUBJECT_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    make_renderer,
+)
+from todoku.content.types import TemplateSource
+from todoku.content.variables import VARIABLES
+from todoku.delivery.types import Unrenderable
+
+EMPTY_LINK = "href"
+"""What `fault` blames when a link leads nowhere."""
+
+_EMPTY_HREF = re.compile(r"""\shref\s*=\s*(?:"\s*"|'\s*')""", re.IGNORECASE)
+_HREF_BEGINS = re.compile(r"""\shref\s*=\s*["']\s*\Z""", re.IGNORECASE)
+_INT_CHARACTERS = 20
+_ESCAPED_CHARACTERS = 6  # "&quot;"
+_MOST_ROOMS = 256
+_SOME = "x"  # any value that is not empty
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What one pattern of conditions leaves to the values. characters: of all of them together; links: not empty."""
+
+    characters: int
+    links: tuple[str, ...]
+
+
+class Preflight:
+    """The pre-flight of one run. Not safe to use from several threads."""
+
+    def __init__(self, content: TemplateSource, shared_values: Mapping[str, Any]) -> None:
+        """shared_values: the same for every recipient. Raises content.errors.TemplateInvalid."""
+        self._renderer = make_renderer(content.subject, content.html, content.text)
+        self._quick = self._renderer.quick
+        used = used_names(content)
+        self._shared = {name: value for name, value in shared_values.items() if name in used}
+        self.names = tuple(sorted(used - self._shared.keys()))
+        """The names whose values differ from recipient to recipient, as far as the templates show them."""
+        self._row: Callable[[Mapping[str, Any]], tuple[Any, ...]] = _getter(self.names)
+        asked = () if self._quick is None else self._quick.conditions
+        self._conditions = tuple(name for name in asked if name in self.names)
+        self._rooms: dict[tuple[Any, ...], _Room | None] = {}
+
+    def fault(self, values: Mapping[str, Any]) -> str:
+        """Return "" when the message can be made, else the variable to blame, or EMPTY_LINK."""
+        if self._quick is not None and self._certain(values):
+            return ""
+        try:
+            words = self._renderer.render({**self._shared, **values})
+        except Unrenderable as error:
+            return error.variable
+        return EMPTY_LINK if _EMPTY_HREF.search(words.html) else ""
+
+    def _certain(self, values: Mapping[str, Any]) -> bool:
+        try:
+            row = self._row(values)
+        except KeyError:
+            return False
+        texts = []
+        characters = 0
+        for value in row:
+            if type(value) is str:
+                texts.append(value)
+            elif type(value) is int and -LARGEST_INT <= value <= LARGEST_INT:
+                characters += _INT_CHARACTERS
+            else:
+                return False
+        together = "".join(texts)
+        if ODD.search(together):
+            return False
+        key = tuple([values[name] or (name, values[name]) if not values[name] else None for name in self._conditions])
+        room = self._rooms[key] if key in self._rooms else self._measure(key, values)
+        if room is None or characters + len(together) > room.characters:
+            return False
+        return not room.links or all(str(values[name]).strip() for name in room.links)
+
+    def _measure(self, key: tuple[Any, ...], values: Mapping[str, Any]) -> _Room | None:
+        assert self._quick is not None
+        if len(self._rooms) >= _MOST_ROOMS:
+            return None
+        empty = {name: values[name] for name in self._conditions if not values[name]}
+        parts = self._quick.take_apart({**self._shared, **empty})
+        room = None if parts is None else _room(parts)
+        self._rooms[key] = room
+        return room
+
+
+def used_names(content: TemplateSource) -> set[str]:
+    """Return the variables that the templates name."""
+    sources = (content.subject, content.html, content.text)
+    return {token.value for source in sources for token in syntax.names(source) if token.value in VARIABLES}
+
+
+def _room(parts: Parts) -> _Room | None:
+    subject, html, text = parts
+    if not "".join(subject.literals).strip(" \t") or _EMPTY_HREF.search(_filled(html)):
+        return None
+    room = min(
+        _left(subject, MAX_SUBJECT_CHARACTERS, 1),
+        _left(html, MAX_HTML_CHARACTERS, _ESCAPED_CHARACTERS),
+        _left(text, MAX_TEXT_CHARACTERS, 1),
+    )
+    links = [name for literal, name in zip(html.literals, html.names, strict=False) if _HREF_BEGINS.search(literal)]
+    return _Room(room, tuple(dict.fromkeys(links)))
+
+
+def _left(pieces: Pieces, most: int, grows: int) -> int:
+    """Return how many characters the values may have together, if each hole took all of them."""
+    left = most - sum(map(len, pieces.literals))
+    return left // (grows * len(pieces.names)) if pieces.names else (most if left >= 0 else -1)
+
+
+def _filled(pieces: Pieces) -> str:
+    return _SOME.join(pieces.literals)
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
