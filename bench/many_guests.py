@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.db import connection, transaction
-
 _NAMES = "ARRAY['佐藤','髙橋','見本','青山','川端','森下','東雲','小田切']"
 _STATEMENTS = (
     f"""
@@ -27,7 +25,9 @@ _STATEMENTS = (
 
 def make_guests(project_id: str, count: int) -> None:
     """Give the project so many people who agreed to mails: guest.1@<project>.example and so on."""
-    values = {"project": project_id, "count": count, "domain": f"{project_id}.example"}
+    from django.db import connection, transaction
+
+    values: dict[str, str | int] = {"project": project_id, "count": count, "domain": f"{project_id}.example"}
     with transaction.atomic(), connection.cursor() as cursor:
         for statement in _STATEMENTS:
             cursor.execute(statement, values)

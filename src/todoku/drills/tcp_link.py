@@ -13,6 +13,8 @@ _BROKEN = (ConnectionError, OSError, RuntimeError)  # RuntimeError: written to a
 class TcpLink:
     """Listen on a loopback port and carry everything to `host:port`, as badly as asked for.
 
+    host: a name or address, or the path of a Unix socket; port counts for nothing then.
+
     delay_seconds: each chunk arrives so much later, in each direction, in order; a slow engine, seen from outside.
     bytes_per_second: 0 = no limit, else of each direction of each connection. Faults hold for bytes that come from
     now on and for connections that are open. Used from one event loop.
@@ -70,7 +72,7 @@ class TcpLink:
         self._writers.add(writer)
         try:
             await self._flowing.wait()
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far_reader, far_writer = await self._open()
         except OSError:
             self._writers.discard(writer)
             writer.transport.abort()
@@ -82,6 +84,12 @@ class TcpLink:
             for one in (writer, far_writer):
                 self._writers.discard(one)
                 one.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._target
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(host)
+        return await asyncio.open_connection(host, port)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read at once and write when it is time, so that a delay does not become a limit of throughput."""
