@@ -5,8 +5,8 @@ from __future__ import annotations
 _NAMES = "ARRAY['佐藤','髙橋','見本','青山','川端','森下','東雲','小田切']"
 _STATEMENTS = (
     f"""
-    INSERT INTO guests_guest (id, project_id, name, kana, imported_name, imported_kana)
-    SELECT (md5(%(project)s || n))::uuid, %(project)s, ({_NAMES})[1 + n %% 8] || ' ' || n, '', '', ''
+    INSERT INTO guests_guest (id, project_id, name, kana, imported_name, imported_kana, time_zone)
+    SELECT (md5(%(project)s || n))::uuid, %(project)s, ({_NAMES})[1 + n %% 8] || ' ' || n, '', '', '', ''
     FROM generate_series(1, %(count)s) AS n
     """,  # noqa: S608 - a list of our own
     """

@@ -275,7 +275,7 @@ def _statement_seconds() -> float:
             cursor.execute("SELECT id, state, due_at FROM campaigns_run WHERE closed_at IS NULL ORDER BY due_at")
             cursor.fetchall()
         took.append(time.monotonic() - began)
-    return statistics.median(took)
+    return float(statistics.median(took))  # statistics is typed loosely
 
 
 async def _sleep_until(moment: datetime) -> None:
