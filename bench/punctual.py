@@ -233,7 +233,7 @@ async def _fault(stage: Stage, name: str) -> float:
         return 0.0
     healthy_seconds = await asyncio.to_thread(_statement_seconds)
     stage.link.delay_seconds = healthy_seconds * (stage.options.slower - 1) / 2  # there and back
-    return round(healthy_seconds * stage.options.slower, 4)
+    return round(float(healthy_seconds * stage.options.slower), 4)
 
 
 async def _until_sent(stage: Stage, wanted: int, due_utc: datetime) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _statement_seconds() -> float:
             cursor.execute("SELECT id, state, due_at FROM campaigns_run WHERE closed_at IS NULL ORDER BY due_at")
             cursor.fetchall()
         took.append(time.monotonic() - began)
-    return float(statistics.median(took))  # statistics is typed loosely
+    return statistics.median(took)
 
 
 async def _sleep_until(moment: datetime) -> None:
