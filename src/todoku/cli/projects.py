@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from todoku.cli import keys
 from todoku.config.django_setup import set_up_django
 from todoku.config.settings import load_settings
 from todoku.kernel.clock import SystemClock
@@ -134,3 +135,6 @@ def list_all(as_json: AsJson = False) -> None:
         for project_id in queries.list_project_ids()
     ]
     print(json.dumps(document, ensure_ascii=False, indent=None if as_json else 2))
+
+
+keys.add_to(app)
