@@ -2,13 +2,15 @@
 
 TodokuError
   └─ MailError
-       └─ Unreadable            broken beyond reading; permanent; the raw bytes stay where they were
-            ├─ EmptyMail        no bytes, or only white space
-            ├─ NotAMail         no header field at all: NUL bytes, an image, a text without headers
-            ├─ MailTooLarge     more bytes than the caller allows
-            ├─ HeadersTooLarge  more header bytes than any mail system writes
-            ├─ TooManyParts     more parts than any reader would show
-            └─ TooDeep          parts inside parts inside parts
+       ├─ Unreadable            broken beyond reading; permanent; the raw bytes stay where they were
+       │    ├─ EmptyMail        no bytes, or only white space
+       │    ├─ NotAMail         no header field at all: NUL bytes, an image, a text without headers
+       │    ├─ MailTooLarge     more bytes than the caller allows
+       │    ├─ HeadersTooLarge  more header bytes than any mail system writes
+       │    ├─ TooManyParts     more parts than any reader would show
+       │    └─ TooDeep          parts inside parts inside parts
+       ├─ Unsignable            a message without From, which no DKIM signature can cover; permanent
+       └─ BadDkimKey            a key, domain or selector that DKIM can't use; permanent
 """
 
 from __future__ import annotations
@@ -60,3 +62,11 @@ class TooDeep(Unreadable):
     """The parts are nested deeper than the limit."""
 
     word = "too_deep"
+
+
+class Unsignable(MailError):
+    """The message has nothing that a DKIM signature must cover."""
+
+
+class BadDkimKey(MailError):
+    """A key, a domain or a selector is not one that DKIM can use."""
