@@ -19,6 +19,7 @@ from todoku.delivery.engine.options import SenderOptions
 from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import Sender
+from todoku.delivery.engine.starts import is_start_subject
 from todoku.delivery.types import Outcome, Recipient, RunOrder, SealChunk, Transport
 from todoku.kernel.clock import SystemClock
 from todoku.kernel.ids import new_id
@@ -100,8 +101,9 @@ async def sending(
 
 
 async def journal(bus: Bus, run_id: str) -> list[JournalMessage]:
-    """Return every line of a run, in order."""
-    return [decode_journal(one.payload) async for one in bus.messages(JOURNAL, f"journal.{run_id}.>")]
+    """Return every line of a run's batches, in order."""
+    stored = bus.messages(JOURNAL, f"journal.{run_id}.>")
+    return [decode_journal(one.payload) async for one in stored if not is_start_subject(one.subject)]
 
 
 async def outcomes(bus: Bus, run_id: str) -> list[Outcome]:

@@ -31,8 +31,8 @@ from todoku.delivery.engine.runs import put_order, put_stop, remove_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import close_run
 from todoku.delivery.errors import SealConflict
-from todoku.delivery.transports.conformance import ScriptedRelay
 from todoku.delivery.transports.null import NullTransport
+from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
 from todoku.delivery.types import RecipientState, SealChunk
 
@@ -99,7 +99,7 @@ async def test_a_relay_that_is_not_there_makes_the_run_late_and_loses_nothing(
     await relay.stop()
     order = await seal_and_post(bus, addresses("accept", 700))
     async with sending(bus, to(relay), answers_folder) as sender:
-        await until(lambda: sender._ports.gate.failures >= 3)
+        await until(lambda: sender._ports.gates[""].failures >= 3)
         assert await outcomes(bus, order.run_id) == []
         await relay.start(int(relay.url.rpartition(":")[2]))  # type: ignore[attr-defined]
         assert await settled(bus, order) == {"sent": 700}

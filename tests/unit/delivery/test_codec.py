@@ -11,11 +11,22 @@ from todoku.delivery.engine.codec import (
     decode_batch,
     decode_journal,
     decode_order,
+    decode_start,
     encode_batch,
     encode_journal,
     encode_order,
+    encode_start,
+    open_batch,
 )
-from todoku.delivery.engine.journal import Deferral, Intent, JournalMessage, pack_settled, unpack_settled
+from todoku.delivery.engine.journal import (
+    Deferral,
+    Intent,
+    JournalMessage,
+    Rest,
+    StartRecord,
+    pack_settled,
+    unpack_settled,
+)
 from todoku.delivery.errors import UnreadablePayload
 from todoku.delivery.types import Batch, Outcome, Recipient, RecipientState, RunOrder
 
@@ -36,7 +47,18 @@ def test_a_batch_comes_back_as_it_was(people: list[Recipient], seal: int, number
 def test_a_journal_line_comes_back_as_it_was() -> None:
     outcome = Outcome(3, "g", "taro..y@docomo.example", RecipientState.REFUSED, "550 5.1.1 山", NOON, "<r.0.3@x>")
     line = JournalMessage(
-        "shop", "0198", 2, "17", "me", 4, (outcome,), (Deferral(5, "450"),), b"\x08", Intent(5, (6, 7)), 5, 1
+        "shop",
+        "0198",
+        2,
+        "17",
+        "me",
+        4,
+        (outcome,),
+        (Deferral(5, "450"),),
+        b"\x08",
+        Intent(5, (6, 7)),
+        5,
+        (Rest(5, 1, NOON),),
     )
     assert decode_journal(encode_journal(line)) == line
 
@@ -47,6 +69,15 @@ def test_an_order_comes_back_as_it_was() -> None:
         "https://x.example/", 1, 2, 3, "hash",
     )  # fmt: skip
     assert decode_order(encode_order(order)) == order
+    record = StartRecord("0198", 1, "me", NOON, NOON + timedelta(milliseconds=3), order)
+    assert decode_start(encode_start(record)) == record
+
+
+@given(st.lists(recipients, min_size=1, max_size=5))
+def test_an_opened_batch_gives_each_recipient_as_it_was(people: list[Recipient]) -> None:
+    opened = open_batch(encode_batch(Batch("shop", "0198", 2, 7, tuple(people), "Asia/Tokyo", NOON)))
+    assert [opened.recipient(place) for place in range(len(people))] == people
+    assert (opened.seal, opened.number, opened.time_zone, opened.release_at_utc) == (2, 7, "Asia/Tokyo", NOON)
 
 
 @given(st.sets(st.integers(0, 499)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from todoku.delivery.engine.journal import (
     JournalMessage,
     LocalRecord,
     RecordState,
+    Rest,
     last_deferrals,
     pack_settled,
     progress_after,
@@ -111,6 +113,9 @@ def test_only_a_temporary_answer_leaves_the_recipient_pending(kind: AnswerKind) 
     assert (state_of(kind) is None) == (kind is AnswerKind.TEMPORARY)
 
 
+REST = Rest(9, 2, datetime(2026, 11, 21, 3, 0, tzinfo=UTC))
+
+
 def line(**changes: object) -> JournalMessage:
     values: dict[str, object] = {
         "project_id": "shop",
@@ -128,9 +133,11 @@ def line(**changes: object) -> JournalMessage:
 
 
 def test_the_last_line_alone_tells_where_a_batch_stands() -> None:
-    progress = progress_after(line(settled=pack_settled({0, 9}), intent=Intent(7, (3, 4)), windows=7, deferrals=2), 55)
+    progress = progress_after(
+        line(settled=pack_settled({0, 9}), intent=Intent(7, (3, 4)), windows=7, resting=(REST,)), 55
+    )
     assert (progress.sequence, progress.settled, progress.windows) == (55, frozenset({0, 9}), 7)
-    assert (progress.intent, progress.deferrals) == (Intent(7, (3, 4)), 2)
+    assert (progress.intent, progress.resting) == (Intent(7, (3, 4)), (REST,))
 
 
 def test_a_line_without_intent_does_not_make_window_numbers_begin_again() -> None:

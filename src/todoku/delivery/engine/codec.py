@@ -6,26 +6,52 @@ with UnreadablePayload; it never guesses. The same value gives the same bytes as
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
 import zstandard
 
-from todoku.delivery.engine.journal import JournalMessage
+from todoku.delivery.engine.journal import JournalMessage, StartRecord
 from todoku.delivery.errors import UnreadablePayload
-from todoku.delivery.types import Batch, RunOrder
+from todoku.delivery.types import Batch, Recipient, RunOrder
 
 Decoded = TypeVar("Decoded")
 
 _BATCH = b"SB\x01"
 _ORDER = b"RO\x01"
 _JOURNAL = b"JM\x01"
+_START = b"ST\x01"
 _LARGEST_PAYLOAD_BYTES = 64 * 1024 * 1024  # a bomb of zeros must not fill the memory
 
 _encoder = msgspec.msgpack.Encoder()
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _order_decoder = msgspec.msgpack.Decoder(RunOrder)
 _journal_decoder = msgspec.msgpack.Decoder(JournalMessage)
+_start_decoder = msgspec.msgpack.Decoder(StartRecord)
+_recipient_decoder = msgspec.msgpack.Decoder(Recipient)
+
+
+class OpenBatch(msgspec.Struct, frozen=True):
+    """A batch whose recipients are still bytes: one is decoded when its window comes, so that memory stays small."""
+
+    project_id: str
+    run_id: str
+    seal: int
+    number: int
+    recipients: tuple[msgspec.Raw, ...]
+    time_zone: str = ""
+    release_at_utc: datetime | None = None
+
+    def recipient(self, index: int) -> Recipient:
+        """Return one recipient; raises UnreadablePayload."""
+        try:
+            return _recipient_decoder.decode(self.recipients[index])
+        except msgspec.MsgspecError as error:
+            raise UnreadablePayload(f"recipient {index} of a batch is damaged: {error}", kept="the batch") from error
+
+
+_open_batch_decoder = msgspec.msgpack.Decoder(OpenBatch)
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -36,6 +62,11 @@ def encode_batch(batch: Batch) -> bytes:
 def decode_batch(payload: bytes) -> Batch:
     """Return the batch; raises UnreadablePayload."""
     return _decode(payload, _BATCH, _batch_decoder)
+
+
+def open_batch(payload: bytes) -> OpenBatch:
+    """Return the batch with its recipients still encoded; raises UnreadablePayload."""
+    return _decode(payload, _BATCH, _open_batch_decoder)
 
 
 def encode_order(order: RunOrder) -> bytes:
@@ -56,6 +87,16 @@ def encode_journal(message: JournalMessage) -> bytes:
 def decode_journal(payload: bytes) -> JournalMessage:
     """Return the journal message; raises UnreadablePayload."""
     return _decode(payload, _JOURNAL, _journal_decoder)
+
+
+def encode_start(record: StartRecord) -> bytes:
+    """Return the bytes of a run's start record."""
+    return _START + _compress(_encoder.encode(record), level=3)
+
+
+def decode_start(payload: bytes) -> StartRecord:
+    """Return the start record; raises UnreadablePayload."""
+    return _decode(payload, _START, _start_decoder)
 
 
 def _compress(data: bytes, level: int) -> bytes:

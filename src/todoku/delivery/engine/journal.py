@@ -8,35 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from todoku.delivery.types import Answer, AnswerKind, Outcome, RecipientState
+import msgspec
+
+from todoku.delivery.types import Answer, AnswerKind, Outcome, RecipientState, RunOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class StartRecord:
+    """The first word about a run, `journal.<run>.0.start`: which seal counts, who began it, by whose clock and when.
+
+    order: as that sender saw it. Its words and its seal are sent, whatever KV `runs` says later; what a person may
+    still change (state, pace, quiet hours, latest finish, transport) is taken from KV.
+    """
+
+    run_id: str
+    seal: int
+    sender_id: str
+    due_at_utc: datetime
+    started_at_utc: datetime
+    order: RunOrder
+
+
+class Intent(msgspec.Struct, frozen=True, gc=False):
     """Who will be handed to the transport next. window: counts up from 1 in a batch, over all senders."""
 
     window: int
     indexes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(msgspec.Struct, frozen=True, gc=False):
     """A definite "not now" (4xx, no connection): the recipient stays pending."""
 
     index: int
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class JournalMessage:
+class Rest(msgspec.Struct, frozen=True, gc=False):
+    """A recipient who is not asked again before a moment. tries: temporary answers of the recipient's own so far."""
+
+    index: int
+    tries: int
+    until_utc: datetime
+
+
+class JournalMessage(msgspec.Struct, frozen=True):
     """One line of the journal of one batch.
 
     batch: the batch number as text, or `ns-<n>` for people who may not be mailed. window: whose outcomes these are,
     0 when they belong to none (suppressed, unrenderable, expired). settled: bitmap, index i is bit i % 8 of byte
-    i // 8. windows: the highest window intended so far, this line's intent included. deferrals: how often this batch
-    was put back for later.
+    i // 8. windows: the highest window intended so far, this line's intent included. resting: everybody pending who
+    had a temporary answer.
     """
 
     project_id: str
@@ -50,7 +74,7 @@ class JournalMessage:
     settled: bytes
     intent: Intent | None
     windows: int = 0
-    deferrals: int = 0
+    resting: tuple[Rest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +86,7 @@ class Progress:
     intent: Intent | None
     sender_id: str
     windows: int
-    deferrals: int
+    resting: tuple[Rest, ...]
 
 
 class RecordState(StrEnum):
@@ -91,7 +115,7 @@ class Settlement:
     free: tuple[int, ...]
 
 
-NOTHING_YET = Progress(sequence=0, settled=frozenset(), intent=None, sender_id="", windows=0, deferrals=0)
+NOTHING_YET = Progress(sequence=0, settled=frozenset(), intent=None, sender_id="", windows=0, resting=())
 ABSENT_RECORD = LocalRecord(RecordState.ABSENT, frozenset(), {})
 
 
@@ -103,7 +127,7 @@ def progress_after(message: JournalMessage, sequence: int) -> Progress:
         intent=message.intent,
         sender_id=message.sender_id,
         windows=message.windows,
-        deferrals=message.deferrals,
+        resting=message.resting,
     )
 
 

@@ -15,6 +15,7 @@ from todoku.delivery.types import (
     RenderedOctets,
     Renderer,
     RunOrder,
+    Signer,
     Unrenderable,
 )
 from todoku.kernel.addresses import UnsafeHeaderError
@@ -38,7 +39,7 @@ class Prepared(NamedTuple):
 class MessageMaker:
     """Everything compiled for one run; made once per run and sender."""
 
-    def __init__(self, order: RunOrder, renderer: Renderer) -> None:
+    def __init__(self, order: RunOrder, renderer: Renderer, signer: Signer | None = None) -> None:
         """Compile the fixed parts; raises UnsafeHeaderError when the sender's own name or address is unfit."""
         domain = order.sender_address.rpartition("@")[2]
         identity = SenderIdentity(order.sender_name, order.sender_address, order.reply_to, domain)
@@ -48,6 +49,8 @@ class MessageMaker:
         self._eight_bit = Composer(identity, run_key=run_key, feedback_id=feedback_id, eight_bit=True)
         self._renderer = renderer
         self._quick = renderer.render_octets if isinstance(renderer, OctetRenderer) else _no_quick_way
+        self._signer = signer
+        self._shared = dict(order.shared_values)
         self._order = order
 
     def message_id(self, batch: int, index: int) -> str:
@@ -56,7 +59,7 @@ class MessageMaker:
 
     def make(self, batch: int, recipient: Recipient, now_utc: datetime, *, eight_bit: bool = False) -> Prepared:
         """Return the message; an unfit template or address becomes an outcome, never an exception."""
-        values = recipient.values
+        values = {**self._shared, **recipient.values} if self._shared else recipient.values
         unsubscribe_url = str(values.get("unsubscribe_url", ""))
         if not unsubscribe_url and "unsubscribe_token" in values:
             unsubscribe_url = f"{self._order.unsubscribe_base_url}{values['unsubscribe_token']}"
@@ -92,13 +95,20 @@ class MessageMaker:
     async def make_all(
         self, batch: int, recipients: Sequence[Recipient], now_utc: datetime, *, eight_bit: bool = False
     ) -> list[Prepared]:
-        """Return all messages in order; lets the event loop read answers in between."""
-        prepared = []
+        """Return all messages in order, signed; lets the event loop read answers in between.
+
+        Raises what the signer raises: a message that should be signed never leaves unsigned.
+        """
+        prepared: list[Prepared] = []
         for count, recipient in enumerate(recipients, start=1):
             prepared.append(self.make(batch, recipient, now_utc, eight_bit=eight_bit))
             if count % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-        return prepared
+        return prepared if self._signer is None else await self._signed(self._signer, prepared)
+
+    async def _signed(self, signer: Signer, prepared: list[Prepared]) -> list[Prepared]:
+        contents = iter(await signer.sign([one.content for one in prepared if one.outcome is None]))
+        return [one if one.outcome is not None else one._replace(content=next(contents)) for one in prepared]
 
     def _key(self, batch: int, index: int) -> str:
         return f"{self._order.run_id}.{batch}.{index}"

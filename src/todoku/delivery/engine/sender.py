@@ -1,8 +1,8 @@
 """The sender: takes batches from the runs that are due, in turn, and visits each.
 
-Purpose     start every run at its due second, keep the relay busy, let no big run block a small one.
-Reads       KV `runs` and `stops` (watched), SEND, JOURNAL.
-Writes      JOURNAL, the relay, its local answers.
+Purpose     start every run at its due second, keep the ways out busy, let no run block another.
+Reads       KV `runs` and `stops` (watched), KV `paces`, SEND, JOURNAL.
+Writes      JOURNAL, KV `paces`, the transports, its local answers.
 Guarantees  I1-I6 of docs/delivery.md; any number of senders may run, on any machines; needs no database.
 Settings    SenderOptions
 """
@@ -10,24 +10,26 @@ Settings    SenderOptions
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from todoku.bus.connection import Bus
-from todoku.bus.consumers import Consumer, Delivered
+from todoku.bus.consumers import Delivered
 from todoku.bus.errors import BusError
 from todoku.bus.streams import SEND
-from todoku.delivery.engine.codec import decode_batch
+from todoku.delivery.engine.active_run import ActiveRun, arm, drop_consumers
+from todoku.delivery.engine.codec import OpenBatch, open_batch
 from todoku.delivery.engine.local_answers import AnswerStore, LocalAnswers
-from todoku.delivery.engine.options import Ports, RelayGate, SenderOptions
-from todoku.delivery.engine.preparing import MessageMaker
-from todoku.delivery.engine.runs import GO, RunBook, StopBook, wait_for_change
-from todoku.delivery.engine.visit import BatchVisit
+from todoku.delivery.engine.options import Ports, RelayGate, SenderOptions, SignerOf, unsigned
+from todoku.delivery.engine.runs import RunBook, StopBook, remove_order, wait_for_change
+from todoku.delivery.engine.turns import RunTurn, Turns
+from todoku.delivery.engine.visit import BatchVisit, VisitEnd
 from todoku.delivery.errors import DeliveryError
-from todoku.delivery.types import Batch, RendererFactory, RunOrder, Transport
+from todoku.delivery.types import RendererFactory, RunOrder, Transport
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 
@@ -36,19 +38,15 @@ log = structlog.get_logger(__name__)
 _REST = BackOff(base_seconds=0.1, cap_seconds=2.0)  # a run whose batches are all done or with others
 _TROUBLE = BackOff(base_seconds=0.5, cap_seconds=30.0)
 _LONGEST_WAIT_SECONDS = 1.0
-_MOST_BATCHES_OUT = 20_000  # batches put back for later count as out; a big run must not starve on them
+_ARM_AT_ONCE = 16
 
 
 @dataclass(slots=True)
-class _Run:
-    """What a sender keeps for one active run. maker: None when the templates can't be compiled here."""
+class _Arming:
+    """An order that is being made ready."""
 
     order: RunOrder
-    consumer: Consumer
-    maker: MessageMaker | None
-    fetching: bool = False
-    empty: int = 0
-    rests_until_seconds: float = 0.0
+    task: asyncio.Task[None]
 
 
 class Sender:
@@ -57,15 +55,18 @@ class Sender:
     def __init__(
         self,
         bus: Bus,
-        transport: Transport,
+        transports: Mapping[str, Transport] | Transport,
         renderer_factory: RendererFactory,
         clock: Clock,
         local_answers: Path | AnswerStore,
         options: SenderOptions | None = None,
+        *,
+        signer_of: SignerOf = unsigned,
     ) -> None:
         """Take the folder's lock for this sender id; raises ConfigurationError when another process holds it.
 
-        local_answers: the folder of the notes, or a store of one's own (a simulator's); closed at the end of `run`.
+        transports: by the names that orders give; "" is the default, and one alone is that. local_answers: the folder
+        of the notes, or a store of one's own (a simulator's); closed at the end of `run`.
         """
         self._options = options or SenderOptions()
         self._renderer_factory = renderer_factory
@@ -75,18 +76,23 @@ class Sender:
         self._answers: AnswerStore = (
             LocalAnswers(local_answers, self._options.sender_id) if isinstance(local_answers, Path) else local_answers
         )
+        ways = transports if isinstance(transports, Mapping) else {"": transports}
         self._ports = Ports(
             bus=bus,
-            transport=transport,
+            transports=ways,
             clock=clock,
             answers=self._answers,
             runs=RunBook(self._note_change),
             stops=StopBook(),
-            gate=RelayGate(),
+            gates={name: RelayGate() for name in ways},
             options=self._options,
+            signer_of=signer_of,
         )
-        self._runs: dict[str, _Run] = {}
-        self._turn: list[str] = []
+        self._runs: dict[str, ActiveRun] = {}
+        self._arming: dict[str, _Arming] = {}
+        self._arm_at_once = asyncio.Semaphore(_ARM_AT_ONCE)
+        self._turns = Turns(self._options.batches_at_once, self._options.visits_at_once, self._options.window)
+        self._visits: set[asyncio.Task[None]] = set()
         self._working: set[tuple[str, int, int]] = set()
         self._stopping = asyncio.Event()
 
@@ -97,17 +103,19 @@ class Sender:
         """
         await self._start_watching(stop)
         helpers = [asyncio.create_task(self._follow_stop(stop)), asyncio.create_task(self._keep_runs())]
-        workers = [asyncio.create_task(self._work()) for _ in range(self._options.batches_at_once)]
         try:
-            await asyncio.gather(*workers)
+            await self._hand_out_turns()
+            if self._visits:
+                await asyncio.wait(self._visits)
         finally:
-            for task in (*helpers, *workers):
+            tasks = [*helpers, *self._visits, *(one.task for one in self._arming.values())]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*helpers, *workers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._ports.runs.stop()
             await self._ports.stops.stop()
             for run in self._runs.values():
-                await _close_quietly(run.consumer)
+                await run.close()
             self._answers.close()
 
     async def _start_watching(self, stop: asyncio.Event) -> None:
@@ -135,137 +143,164 @@ class Sender:
     # --- which runs ---
 
     async def _keep_runs(self) -> None:
-        """Open a place in SEND for each run that is due, forget those that are off the board."""
-        attempt = 0
+        """Arm each run shortly before it is due, or at once; forget those that are off the board."""
         while True:
             self._changed.clear()
             now_utc = self._clock.now_utc()
-            try:
-                for order in self._ports.runs.orders():
-                    known = self._runs.get(order.run_id)
-                    if order.due_at_utc <= now_utc and (known is None or known.order.seal != order.seal):
-                        await self._open(order)
-                for run_id in tuple(self._runs):
-                    if self._ports.runs.get(run_id) is None:
-                        await self._forget(run_id)
-                attempt = 0
-                wait_seconds = self._until_next_due(now_utc)
-            except BusError as error:
-                log.warning("delivery.run_not_opened", error=error.what)
-                wait_seconds = _TROUBLE.wait_seconds(attempt, randomness=self._options.randomness)
-                attempt += 1
-            await wait_for_change(self._changed, wait_seconds)
+            horizon_utc = now_utc + timedelta(seconds=self._options.arm_seconds)
+            orders = [order for order in self._ports.runs.orders() if order.due_at_utc <= horizon_utc]
+            for order in sorted(orders, key=lambda one: one.due_at_utc):
+                if self._must_arm(order):
+                    self._begin_arming(order)
+            for run_id in tuple(self._runs):
+                if self._ports.runs.get(run_id) is None:
+                    await self._forget(run_id)
+            await wait_for_change(self._changed, self._until_next_arming(horizon_utc))
 
-    async def _open(self, order: RunOrder) -> None:
-        consumer = await self._ports.bus.consumer(
-            SEND,
-            durable=f"send-{order.run_id}-{order.seal}",
-            filter_subject=f"send.{order.run_id}.{order.seal}.*",
-            ack_wait_seconds=self._options.lease_seconds,
-            max_ack_pending=_MOST_BATCHES_OUT,
-        )
-        old = self._runs.pop(order.run_id, None)
+    def _must_arm(self, order: RunOrder) -> bool:
+        arming = self._arming.get(order.run_id)
+        if arming is not None:
+            return arming.order.seal != order.seal
+        known = self._runs.get(order.run_id)
+        if known is None:
+            return True
+        if known.record is not None:
+            return known.record.seal != known.seal
+        return known.seal != order.seal
+
+    def _begin_arming(self, order: RunOrder) -> None:
+        earlier = self._arming.pop(order.run_id, None)
+        if earlier is not None:
+            earlier.task.cancel()
+        task = asyncio.create_task(self._arm(order))
+        self._arming[order.run_id] = _Arming(order, task)
+
+    async def _arm(self, order: RunOrder) -> None:
+        attempt = 0
+        try:
+            while not self._stopping.is_set():
+                try:
+                    async with self._arm_at_once:
+                        run = await arm(self._ports, self._renderer_factory, order)
+                    break
+                except (BusError, DeliveryError) as error:
+                    log.warning("delivery.run_not_armed", run_id=order.run_id, error=error.what)
+                    wait = _TROUBLE.wait_seconds(attempt, randomness=self._options.randomness)
+                    await wait_for_change(self._stopping, wait)
+                    attempt += 1
+            else:
+                return
+        finally:
+            arming = self._arming.get(order.run_id)
+            if arming is not None and arming.task is asyncio.current_task():
+                del self._arming[order.run_id]
+        await self._take_up(run)
+
+    async def _take_up(self, run: ActiveRun) -> None:
+        old = self._runs.pop(run.run_id, None)
+        self._runs[run.run_id] = run
+        self._turns.add(run.run_id)
+        self._note_change()
         if old is not None:
-            await _close_quietly(old.consumer)
-        self._runs[order.run_id] = _Run(order, consumer, self._make_maker(order))
-        if order.run_id not in self._turn:
-            self._turn.insert(0, order.run_id)  # who is new goes first
-        self._work_came.set()
-        late_seconds = (self._clock.now_utc() - order.due_at_utc).total_seconds()
-        log.info("delivery.run_opened", run_id=order.run_id, seconds_late=round(late_seconds, 3), to_send=order.to_send)
+            await old.close()
+        order = run.armed_order
+        if order.transport not in self._ports.transports:
+            log.error(
+                "delivery.transport_not_known",
+                run_id=run.run_id,
+                transport=order.transport,
+                kept="every message waits; the run is late, nothing is lost",
+                todo="name this transport in TODOKU_TRANSPORTS and start the sender again",
+            )
+        log.info(
+            "delivery.run_armed",
+            run_id=run.run_id,
+            seal=run.seal,
+            due=order.due_at_utc.isoformat(),
+            seconds_before=round((order.due_at_utc - self._clock.now_utc()).total_seconds(), 3),
+        )
 
     async def _forget(self, run_id: str) -> None:
         run = self._runs.pop(run_id)
-        self._turn = [one for one in self._turn if one != run_id]
-        await _close_quietly(run.consumer)
+        self._turns.remove(run_id)
+        await run.close()
         self._answers.sweep({order.run_id for order in self._ports.runs.orders()})
 
-    def _make_maker(self, order: RunOrder) -> MessageMaker | None:
-        try:
-            renderer = self._renderer_factory(order.subject_template, order.html_template, order.text_template)
-            return MessageMaker(order, renderer)
-        except Exception as error:
-            # a factory may raise what it likes; the other runs go on, and this one waits for a sender that can
-            log.exception(
-                "delivery.run_not_compiled",
-                run_id=order.run_id,
-                error=str(error),
-                todo="correct the campaign and send it again, or stop the run",
-            )
-            return None
-
-    def _until_next_due(self, now_utc: datetime) -> float:
-        next_due = self._ports.runs.next_due(now_utc)
+    def _until_next_arming(self, horizon_utc: datetime) -> float:
+        next_due = self._ports.runs.next_due(horizon_utc)
         if next_due is None:
             return _LONGEST_WAIT_SECONDS
-        return min((next_due - now_utc).total_seconds(), _LONGEST_WAIT_SECONDS)
+        return min((next_due - horizon_utc).total_seconds(), _LONGEST_WAIT_SECONDS)
 
     # --- whose turn ---
 
-    async def _work(self) -> None:
-        attempt = 0
+    async def _hand_out_turns(self) -> None:
         while not self._stopping.is_set():
-            try:
-                if not await self._one_turn():
-                    self._work_came.clear()
-                    await wait_for_change(self._work_came, self._until_next_turn())
-                attempt = 0
-            except (BusError, DeliveryError, OSError) as error:
-                log.error("delivery.batch_interrupted", error=str(error), kept="the batch comes again")
-                await wait_for_change(
-                    self._stopping, _TROUBLE.wait_seconds(attempt, randomness=self._options.randomness)
-                )
-                attempt += 1
-
-    async def _one_turn(self) -> bool:
-        """Take one batch from the next run in turn and visit it; return False when there is nothing to do now."""
-        run = self._next_run()
-        if run is None:
-            return False
-        run.fetching = True
-        try:
-            delivered = await run.consumer.fetch(1, 0.0)
-        finally:
-            run.fetching = False
-        if not delivered:
-            wait = _REST.wait_seconds(run.empty, randomness=self._options.randomness)
-            run.empty += 1
-            run.rests_until_seconds = self._clock.monotonic_seconds() + wait
-            return True
-        run.empty = 0
-        await self._visit(run, delivered[0])
-        return True
-
-    def _next_run(self) -> _Run | None:
-        """Return the next run in turn that may be worked on, and move it to the end."""
-        now_seconds = self._clock.monotonic_seconds()
-        if self._ports.gate.closed_until_seconds > now_seconds:
-            return None
-        now_utc = self._clock.now_utc()
-        for position, run_id in enumerate(self._turn):
+            self._work_came.clear()
+            run_id = self._turns.next(self._way_of)
+            if run_id is None:
+                await wait_for_change(self._work_came, min(self._until_next_turn(), _LONGEST_WAIT_SECONDS))
+                continue
             run = self._runs[run_id]
-            order = self._ports.runs.get(run_id)
-            if order is None or order.state != GO or order.due_at_utc > now_utc or run.fetching:
-                continue
-            if run.rests_until_seconds > now_seconds:
-                continue
-            if run.maker is None and now_utc < order.latest_finish_at_utc:
-                continue
-            self._turn.append(self._turn.pop(position))
-            return run
-        return None
+            run.fetching = True
+            order = run.order(self._ports)
+            turn = self._turns.begin(run_id, order.transport if order is not None else "")
+            task = asyncio.create_task(self._one_turn(run, turn))
+            self._visits.add(task)
+            task.add_done_callback(self._visits.discard)
+
+    def _way_of(self, run_id: str) -> str | None:
+        """Return the way out of a run that may be visited now, None for all others."""
+        run = self._runs.get(run_id)
+        now_seconds = self._clock.monotonic_seconds()
+        if run is None or run.fetching or run.rests_until_seconds > now_seconds:
+            return None
+        order = run.order(self._ports)
+        if order is None or not run.may_work(self._ports):
+            return None
+        gate = self._ports.gates[order.transport]
+        if gate.closed_until_seconds > now_seconds and self._clock.now_utc() < order.latest_finish_at_utc:
+            return None
+        return order.transport
 
     def _until_next_turn(self) -> float:
-        now_seconds = self._clock.monotonic_seconds()
-        gate = self._ports.gate.closed_until_seconds
-        if gate > now_seconds:
-            return min(gate - now_seconds, _LONGEST_WAIT_SECONDS)
-        rests = [run.rests_until_seconds - now_seconds for run in self._runs.values()]
-        return max(0.01, min(rests, default=_LONGEST_WAIT_SECONDS))
+        """Return how long nothing changes by itself: until a run is due, a rest is over, or a gate opens."""
+        now_seconds, now_utc = self._clock.monotonic_seconds(), self._clock.now_utc()
+        moments = [gate.closed_until_seconds - now_seconds for gate in self._ports.gates.values()]
+        moments += [run.rests_until_seconds - now_seconds for run in self._runs.values()]
+        orders = [order for run in self._runs.values() if (order := run.order(self._ports)) is not None]
+        moments += [(order.due_at_utc - now_utc).total_seconds() for order in orders]
+        return min((moment for moment in moments if 0 < moment), default=_LONGEST_WAIT_SECONDS)
 
-    async def _visit(self, run: _Run, delivered: Delivered) -> None:
+    async def _one_turn(self, run: ActiveRun, turn: RunTurn) -> None:
+        """Take one batch of the run and visit it."""
         try:
-            batch = decode_batch(delivered.payload)
+            try:
+                delivered = await run.consumer.fetch(1, 0.0)
+            finally:
+                run.fetching = False
+                self._work_came.set()
+            if delivered:
+                run.empty = 0
+                await self._visit(run, turn, delivered[0])
+            elif not run.has_no_batches or not await run.begin(self._ports):
+                self._let_rest(run, _REST.wait_seconds(run.empty, randomness=self._options.randomness))
+                run.empty += 1
+            run.trouble = 0
+        except (BusError, DeliveryError, OSError) as error:
+            log.error("delivery.batch_interrupted", run_id=run.run_id, error=str(error), kept="the batch comes again")
+            self._let_rest(run, _TROUBLE.wait_seconds(run.trouble, randomness=self._options.randomness))
+            run.trouble += 1
+        finally:
+            turn.end()
+            self._work_came.set()
+
+    def _let_rest(self, run: ActiveRun, seconds: float) -> None:
+        run.rests_until_seconds = self._clock.monotonic_seconds() + seconds
+
+    async def _visit(self, run: ActiveRun, turn: RunTurn, delivered: Delivered) -> None:
+        try:
+            batch = open_batch(delivered.payload)
         except DeliveryError:
             await delivered.nak(60.0)
             raise
@@ -273,23 +308,21 @@ class Sender:
         if key in self._working:  # our own lease ran out while we still work on it
             await delivered.nak(self._options.lease_seconds)
             return
+        if run.order(self._ports) is None:
+            await delivered.nak(_LONGEST_WAIT_SECONDS)
+            return
         self._working.add(key)
         try:
-            order = self._ports.runs.get(batch.run_id) or run.order
-            await BatchVisit(self._ports, order, run.maker, batch, self._stopping).work(delivered)
+            end = await BatchVisit(self._ports, run, batch, turn, self._stopping).work(delivered)
         finally:
             self._working.discard(key)
+        if end is VisitEnd.OTHER_SEAL:
+            self._changed.set()
+            self._let_rest(run, _LONGEST_WAIT_SECONDS)
 
 
-def _key_of(batch: Batch) -> tuple[str, int, int]:
+def _key_of(batch: OpenBatch) -> tuple[str, int, int]:
     return batch.run_id, batch.seal, batch.number
-
-
-async def _close_quietly(consumer: Consumer) -> None:
-    try:
-        await consumer.close()
-    except BusError as error:
-        log.debug("delivery.consumer_not_closed", error=error.what)
 
 
 async def close_run(bus: Bus, order: RunOrder) -> None:
@@ -297,8 +330,6 @@ async def close_run(bus: Bus, order: RunOrder) -> None:
 
     For the planner, when the ledger's balance has nothing pending. Idempotent; raises the bus's transient errors.
     """
-    from todoku.delivery.engine.runs import remove_order
-
     await remove_order(bus, order.run_id)
-    await bus.delete_consumer(SEND, f"send-{order.run_id}-{order.seal}")
+    await drop_consumers(bus, order.run_id, order.seal)
     await bus.purge(SEND, f"send.{order.run_id}.>")

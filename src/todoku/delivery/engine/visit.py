@@ -1,6 +1,7 @@
 """One sender's visit to one batch: the protocol of docs/delivery.md, step by step.
 
-read the last line -> settle a predecessor's open window -> [intent -> hand over -> outcomes with next intent]* -> ack
+begin the run -> read the last line -> settle a predecessor's open window
+-> [intent -> hand over -> outcomes with next intent]* -> ack
 
 Every line is fenced by the sequence of the line before it; a refused line ends the visit at once (BatchTaken).
 """
@@ -9,142 +10,131 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 import structlog
 
 from todoku.bus.consumers import Delivered
-from todoku.bus.errors import BusError, SequenceConflict
-from todoku.bus.streams import JOURNAL, journal_subject
-from todoku.delivery.engine.codec import decode_journal, encode_journal
-from todoku.delivery.engine.journal import (
-    NOTHING_YET,
-    Deferral,
-    Intent,
-    JournalMessage,
-    last_deferrals,
-    pack_settled,
-    progress_after,
-    settle,
-    state_of,
-)
+from todoku.delivery.engine.active_run import ActiveRun
+from todoku.delivery.engine.agenda import Agenda, RetryRules
+from todoku.delivery.engine.batch_journal import BatchJournal
+from todoku.delivery.engine.codec import OpenBatch
+from todoku.delivery.engine.journal import Intent, Progress, settle
 from todoku.delivery.engine.lease import Lease
 from todoku.delivery.engine.local_answers import BatchNotes
 from todoku.delivery.engine.options import Ports
-from todoku.delivery.engine.preparing import MessageMaker, Prepared
-from todoku.delivery.engine.runs import GO, STOPPED
+from todoku.delivery.engine.preparing import Prepared
+from todoku.delivery.engine.quiet import quiet_until
+from todoku.delivery.engine.runs import GO, STOPPED, wait_for_change
+from todoku.delivery.engine.turns import Turn
 from todoku.delivery.engine.window import WindowSink
 from todoku.delivery.errors import BatchTaken
-from todoku.delivery.types import (
-    Answer,
-    Batch,
-    Envelope,
-    Outcome,
-    RecipientState,
-    RunOrder,
-)
+from todoku.delivery.types import Answer, Envelope, Recipient, RecipientState, Transport
 from todoku.kernel.retry import BackOff
 
 log = structlog.get_logger(__name__)
 
-_JOURNAL_WAIT = BackOff(base_seconds=0.1, cap_seconds=5.0)
 _PAUSE_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0  # a batch that has to wait longer goes back to the bus
+_LONGEST_DELAY_SECONDS = 600.0  # then the batch is looked at again, in case a clock or a plan was changed
 
 
 class VisitEnd(Enum):
-    """How a visit ended: all settled, put back for later, or owned by another."""
+    """How a visit ended: all settled, put back for later, owned by another, or of a seal that is not sent."""
 
     DONE = auto()
     PUT_BACK = auto()
     TAKEN = auto()
-
-
-@dataclass(slots=True)
-class _Unwritten:
-    """What the next journal line will say about the past."""
-
-    window: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
-    deferred: list[Deferral] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.outcomes or self.deferred)
+    OTHER_SEAL = auto()
 
 
 class BatchVisit:
     """Work on one delivered batch until it is settled, put back or taken by another."""
 
-    def __init__(
-        self, ports: Ports, order: RunOrder, maker: MessageMaker | None, batch: Batch, stopping: asyncio.Event
-    ) -> None:
-        """maker None: the run's templates can't be compiled here; such a batch can only expire."""
+    def __init__(self, ports: Ports, run: ActiveRun, batch: OpenBatch, turn: Turn, stopping: asyncio.Event) -> None:
+        """stopping: end after the window under way."""
         self._ports = ports
         self._options = ports.options
-        self._order = order
-        self._maker = maker
+        self._run = run
         self._batch = batch
+        self._turn = turn
         self._stopping = stopping
-        self._name = str(batch.number)
-        self._subject = journal_subject(batch.run_id, batch.seal, self._name)
-        self._progress = NOTHING_YET
-        self._settled: set[int] = set()
-        self._unwritten = _Unwritten()
+        self._clock = ports.clock
+        order = run.order(ports)
+        if order is None:
+            raise ValueError(f"run {batch.run_id} is off the board")
+        self._order = order
+        self._journal = BatchJournal(ports, batch, self._message_id, stopping)
+        self._rules = RetryRules(
+            self._options.immediate_retries,
+            self._options.retry_wait,
+            self._options.deferral_wait,
+            self._options.randomness,
+        )
+        self._agenda = Agenda((), (), self._rules, self._clock.now_utc())
+        self._people: dict[int, Recipient] = {}  # of the windows in hand
+        self._windows_done = 0
 
     async def work(self, delivered: Delivered) -> VisitEnd:
         """Go through the protocol; raises BusError when the bus is away, OSError when notes can't be written.
 
         After an exception nothing is lost: the lease runs out and the batch comes again.
         """
-        await self._read_progress()
+        lease = Lease(delivered, self._clock, self._options.lease_seconds)
+        self._run.note_zone(self._batch)
+        delay_seconds = self._too_early_seconds()
+        if delay_seconds:
+            await delivered.nak(min(delay_seconds, _LONGEST_DELAY_SECONDS))
+            return VisitEnd.PUT_BACK
+        if not await self._run.begin(self._ports):
+            await delivered.nak(_PAUSE_SECONDS)
+            return VisitEnd.OTHER_SEAL
+        progress = await self._journal.read()
         if self._pending():
-            self._settle_predecessor()
-            notes = self._ports.answers.begin(self._batch.run_id, self._batch.seal, self._batch.number)
-            lease = Lease(delivered, self._ports.clock, self._options.lease_seconds)
+            self._settle_predecessor(progress)
+            self._agenda = Agenda(self._pending(), progress.resting, self._rules, self._clock.now_utc())
             try:
-                async with lease:
-                    delay_seconds = await self._windows(notes, lease)
+                put_back_seconds = await self._send(lease)
             except BatchTaken:
-                log.warning("delivery.batch_taken", run_id=self._batch.run_id, batch=self._name)
+                log.warning("delivery.batch_taken", run_id=self._batch.run_id, batch=self._batch.number)
                 return VisitEnd.TAKEN
-            finally:
-                notes.close()
-            if delay_seconds is not None:
-                await delivered.nak(delay_seconds)
+            if put_back_seconds is not None:
+                await delivered.nak(put_back_seconds)
                 return VisitEnd.PUT_BACK
         self._ports.answers.forget(self._options.sender_id, self._batch.run_id, self._batch.seal, self._batch.number)
         await delivered.ack()
         return VisitEnd.DONE
 
+    async def _send(self, lease: Lease) -> float | None:
+        notes = self._ports.answers.begin(self._batch.run_id, self._batch.seal, self._batch.number)
+        try:
+            async with lease:
+                return await self._windows(notes, lease)
+        finally:
+            notes.close()
+
     # --- where a predecessor stopped ---
 
-    async def _read_progress(self) -> None:
-        last = await self._ports.bus.last_message(JOURNAL, self._subject)
-        if last is not None:
-            self._progress = progress_after(decode_journal(last.payload), last.sequence)
-        self._settled = set(self._progress.settled)
-
-    def _settle_predecessor(self) -> None:
+    def _settle_predecessor(self, progress: Progress) -> None:
         """Decide about a window that has an intent and no outcomes."""
-        intent = self._progress.intent
+        intent = progress.intent
         if intent is None:
             return
-        record = self._ports.answers.read(
-            self._progress.sender_id, self._batch.run_id, self._batch.seal, self._batch.number, intent.window
-        )
+        batch = self._batch
+        record = self._ports.answers.read(progress.sender_id, batch.run_id, batch.seal, batch.number, intent.window)
         settlement = settle(intent, record)
-        now_utc = self._ports.clock.now_utc()
-        self._unwritten.window = intent.window
+        now_utc = self._clock.now_utc()
+        self._journal.begin_answers(intent.window)
         for answer in settlement.answers.values():
-            self._note_answer(answer, now_utc)
-        why = f"no answer is known: sender {self._progress.sender_id} ended while the message was on its way"
+            self._journal.note_answer(self._person(answer.ref), answer, now_utc)
+        why = f"no answer is known: sender {progress.sender_id} ended while the message was on its way"
         for index in settlement.unknown:
-            self._note_outcome(index, RecipientState.UNKNOWN, why, now_utc)
+            self._journal.note(self._person(index), index, RecipientState.UNKNOWN, why, now_utc)
         log.warning(
             "delivery.window_settled_for_predecessor",
-            run_id=self._batch.run_id,
-            batch=self._name,
+            run_id=batch.run_id,
+            batch=batch.number,
             window=intent.window,
             record=record.state.value,
             known=len(settlement.answers),
@@ -156,205 +146,201 @@ class BatchVisit:
 
     async def _windows(self, notes: BatchNotes, lease: Lease) -> float | None:
         """Send window after window; return None when all is settled, else after how long to come back."""
-        todo = self._pending()
-        ahead: list[Prepared] = []
-        again: list[int] = []
-        rounds = 0
-        while todo or again:
-            delay_seconds = self._must_pause(lease)
-            if delay_seconds is None and not todo:
-                if rounds < self._options.immediate_retries and not self._ports.gate.failures:
-                    await self._write_line(None)
-                    await asyncio.sleep(self._wait_seconds(self._options.retry_wait, rounds))
-                    rounds += 1
-                    todo, again = again, []
-                    continue
-                delay_seconds = self._come_back_seconds()
+        ahead = self._made_beforehand()
+        while ahead or self._agenda:
+            now_utc = self._clock.now_utc()
+            self._agenda.wake(now_utc)
+            delay_seconds = self._must_pause(lease, now_utc)
             if delay_seconds is not None:
-                await self._write_line(None, put_back=bool(again))
+                await self._write(None)
                 return delay_seconds
-            if self._ports.clock.now_utc() >= self._order.latest_finish_at_utc or self._maker is None:
+            if now_utc >= self._order.latest_finish_at_utc or self._run.maker is None:
                 await self._expire()
                 break
-            window, todo = todo[: self._options.window], todo[self._options.window :]
-            prepared = ahead or await self._prepare(window)
-            ahead, deferred = await self._one_window(prepared, todo[: self._options.window], notes, lease)
-            again += deferred
-        await self._write_line(None)
+            if not ahead and not self._agenda.ready:
+                await self._write(None)
+                wait_seconds = self._until_latest_finish(self._agenda.seconds_until_next(now_utc), now_utc)
+                if wait_seconds > _PATIENCE_SECONDS or not self._turn.may_idle:
+                    return wait_seconds
+                with self._turn.idle():
+                    await wait_for_change(self._stopping, wait_seconds)
+                continue
+            ahead = await self._one_window(ahead or await self._prepare(), notes, lease)
+        await self._write(None)
         return None
 
-    async def _one_window(
-        self, prepared: Sequence[Prepared], following: Sequence[int], notes: BatchNotes, lease: Lease
-    ) -> tuple[list[Prepared], list[int]]:
-        """Hand one window over, prepare the next one meanwhile; return that one, and who was deferred."""
+    def _made_beforehand(self) -> list[Prepared]:
+        """Return the messages that were made before the run was due, of those who are ready."""
+        made = self._run.take_first(self._batch.number)
+        if not made or len(self._batch.recipients) != self._agenda.ready:
+            return []
+        for index in self._agenda.take(len(made)):
+            self._people[index] = self._batch.recipient(index)
+        return list(made)
+
+    async def _one_window(self, prepared: Sequence[Prepared], notes: BatchNotes, lease: Lease) -> list[Prepared]:
+        """Hand one window over, prepare the next one meanwhile and return it."""
         sendable = self._sort_out(prepared)
         if not sendable:
-            return await self._prepare(following), []
-        intent = Intent(self._progress.windows + 1, tuple(one.place for one in sendable))
-        await self._write_line(intent)
-        recipients = self._batch.recipients
+            return await self._prepare()
+        window = self._journal.next_window
+        await self._write(Intent(window, tuple(one.place for one in sendable)))
+        sender = self._order.sender_address
         envelopes = [
-            Envelope(one.place, self._order.sender_address, recipients[one.place].address, one.content, one.dot_lines)
-            for one in sendable
+            Envelope(one.place, sender, self._people[one.place].address, one.content, one.dot_lines) for one in sendable
         ]
-        sink = WindowSink(intent.window, notes, self._ports.clock, lease, self._is_stopped)
-        sending = asyncio.create_task(self._ports.transport.send(envelopes, sink))
+        sink = WindowSink(window, notes, self._clock, lease, self._is_stopped)
+        transport = self._transport()
+        sending = asyncio.create_task(transport.send(envelopes, sink, flow=self._batch.run_id))
         try:
-            ahead = await self._prepare(following)
+            ahead = await self._prepare()
         finally:
             answers = await sending
-        self._unwritten.window = intent.window
-        deferred = [answer.ref for answer in answers if self._note_answer(answer, sink.moment_of(answer.ref))]
-        self._judge_relay(answers)
-        return ahead, deferred
+        self._take_answers(window, answers, sink)
+        self._windows_done += 1
+        return ahead
 
-    async def _prepare(self, indexes: Sequence[int]) -> list[Prepared]:
-        assert self._maker is not None, "a run without templates only expires"
-        chosen = [self._batch.recipients[index] for index in indexes]
-        eight_bit = self._options.eight_bit and self._ports.transport.eight_bit
-        return await self._maker.make_all(self._batch.number, chosen, self._ports.clock.now_utc(), eight_bit=eight_bit)
+    def _take_answers(self, window: int, answers: Sequence[Answer], sink: WindowSink) -> None:
+        relay_failed = self._judge_relay(answers)
+        now_utc = self._clock.now_utc()
+        unheard = []
+        self._journal.begin_answers(window)
+        for answer in answers:
+            index = answer.ref
+            if not self._journal.note_answer(self._people.pop(index), answer, sink.moment_of(index)):
+                self._agenda.settle(index)
+            elif relay_failed:
+                unheard.append(index)
+            else:
+                self._agenda.rest(index, now_utc)
+        self._agenda.put_back(unheard)
+
+    async def _prepare(self) -> list[Prepared]:
+        """Make the messages of the next window; [] when nobody is ready."""
+        maker = self._run.maker
+        assert maker is not None, "a run without templates only expires"
+        chosen = []
+        for index in self._agenda.take(self._turn.window):
+            self._people[index] = person = self._batch.recipient(index)
+            chosen.append(person)
+        if not chosen:
+            return []
+        eight_bit = self._options.eight_bit and self._transport().eight_bit
+        return await maker.make_all(self._batch.number, chosen, self._clock.now_utc(), eight_bit=eight_bit)
 
     def _sort_out(self, prepared: Sequence[Prepared]) -> list[Prepared]:
         """Take out who asked not to be mailed since the seal, and whose message could not be made."""
         sendable = []
         for one in prepared:
-            reason = self._ports.stops.reason(self._batch.project_id, self._batch.recipients[one.place].address)
+            person = self._people[one.place]
+            reason = self._ports.stops.reason(self._batch.project_id, person.address)
             if reason:
-                self._note_outcome(one.place, RecipientState.SUPPRESSED, reason, self._ports.clock.now_utc())
+                self._journal.note(person, one.place, RecipientState.SUPPRESSED, reason, self._clock.now_utc())
             elif one.outcome is not None:
-                self._unwritten.outcomes.append(one.outcome)
-                self._settled.add(one.place)
+                self._journal.note_outcome(one.outcome)
             else:
                 sendable.append(one)
+                continue
+            self._agenda.settle(one.place)
+            del self._people[one.place]
         return sendable
 
     async def _expire(self) -> None:
         """Give everybody who is left `expired`, with the last temporary answer each had."""
-        await self._write_line(None)
-        stored = self._ports.bus.messages(JOURNAL, self._subject)
-        last_answers = last_deferrals([decode_journal(message.payload) async for message in stored])
-        now_utc = self._ports.clock.now_utc()
+        await self._write(None)
+        last_answers = await self._journal.last_answers()
+        now_utc = self._clock.now_utc()
         for index in self._pending():
             why = last_answers.get(index, "the latest finish passed before the first attempt")
-            self._note_outcome(index, RecipientState.EXPIRED, why, now_utc)
+            self._journal.note(self._person(index), index, RecipientState.EXPIRED, why, now_utc)
+            self._agenda.settle(index)
+
+    async def _write(self, intent: Intent | None) -> None:
+        await self._journal.write(intent, self._agenda.rests)
 
     # --- may we go on ---
 
-    def _must_pause(self, lease: Lease) -> float | None:
+    def _too_early_seconds(self) -> float:
+        """Return how long this batch has to wait for its release or for the end of quiet hours; 0 when it may go."""
+        now_utc = self._clock.now_utc()
+        if now_utc >= self._order.latest_finish_at_utc:
+            return 0.0  # it expires, and nothing leaves
+        release_utc = self._batch.release_at_utc
+        if release_utc is not None and release_utc > now_utc:
+            return self._until_latest_finish((release_utc - now_utc).total_seconds(), now_utc)
+        return self._quiet_seconds(now_utc)
+
+    def _quiet_seconds(self, now_utc: datetime) -> float:
+        if self._order.quiet is None:
+            return 0.0
+        until_utc = quiet_until(self._order.quiet, self._batch.time_zone or self._order.time_zone, now_utc)
+        if until_utc is None:
+            return 0.0
+        return self._until_latest_finish((until_utc - now_utc).total_seconds(), now_utc)
+
+    def _must_pause(self, lease: Lease, now_utc: datetime) -> float | None:
         """Return after how many seconds to come back when this visit must not start another window."""
-        order = self._ports.runs.get(self._batch.run_id)
-        if order is None or order.state != GO or order.seal != self._batch.seal:
+        order = self._run.order(self._ports)
+        if order is None or order.state != GO or order.transport not in self._ports.transports:
             return _PAUSE_SECONDS
         self._order = order
-        if self._stopping.is_set() or lease.expired:
+        if self._stopping.is_set() or lease.expired or (self._windows_done and self._turn.give_back()):
             return 0.0
-        gate_is_closed = self._ports.gate.closed_until_seconds > self._ports.clock.monotonic_seconds()
-        if gate_is_closed and self._ports.clock.now_utc() < order.latest_finish_at_utc:
-            return self._come_back_seconds()
-        return None
+        if now_utc >= order.latest_finish_at_utc:
+            return None
+        gate = self._ports.gates[order.transport]
+        closed_seconds = gate.closed_until_seconds - self._clock.monotonic_seconds()
+        if closed_seconds > 0:
+            return self._until_latest_finish(closed_seconds, now_utc)
+        return self._quiet_seconds(now_utc) or None
 
     def _is_stopped(self) -> bool:
-        order = self._ports.runs.get(self._batch.run_id)
+        order = self._run.order(self._ports)
         return order is not None and order.state == STOPPED
 
-    def _come_back_seconds(self) -> float:
-        gate, now_seconds = self._ports.gate, self._ports.clock.monotonic_seconds()
-        if gate.failures:
-            wait = max(gate.closed_until_seconds - now_seconds, 0.1)
-        else:
-            wait = self._wait_seconds(self._options.deferral_wait, self._progress.deferrals)
-        left = (self._order.latest_finish_at_utc - self._ports.clock.now_utc()).total_seconds()
-        return max(0.1, min(wait, left + 0.1))
+    def _until_latest_finish(self, seconds: float, now_utc: datetime) -> float:
+        """Return the wait, cut to just after the latest finish, when the batch must be looked at again."""
+        left = self._order.latest_finish_at_utc - now_utc + timedelta(seconds=0.1)
+        return max(0.1, min(seconds, left.total_seconds(), _LONGEST_DELAY_SECONDS))
 
-    def _judge_relay(self, answers: Sequence[Answer]) -> None:
+    def _judge_relay(self, answers: Sequence[Answer]) -> bool:
         """Close the gate when the relay itself failed for a whole window; open it when anything was answered."""
-        gate = self._ports.gate
+        gate = self._ports.gates[self._order.transport]
         if not all(answer.relay_failed for answer in answers):
             if gate.failures:
-                log.info("delivery.relay_back", failures=gate.failures)
+                log.info("delivery.relay_back", transport=self._order.transport, failures=gate.failures)
             gate.failures, gate.closed_until_seconds = 0, 0.0
-            return
+            return False
         wait = self._wait_seconds(self._options.relay_wait, gate.failures)
         gate.failures += 1
-        gate.closed_until_seconds = self._ports.clock.monotonic_seconds() + wait
+        gate.closed_until_seconds = self._clock.monotonic_seconds() + wait
         gate.last_answer = answers[0].text
         log.error(
             "delivery.relay_unreachable",
+            transport=self._order.transport,
             run_id=self._batch.run_id,
             why=gate.last_answer,
             kept="every message waits in its batch; the run is late, nothing is lost",
             todo="start the relay or correct TODOKU_RELAY_URL",
             again_in_seconds=round(wait, 1),
         )
+        return True
 
     def _wait_seconds(self, back_off: BackOff, attempt: int) -> float:
         return back_off.wait_seconds(attempt, randomness=self._options.randomness)
 
-    # --- the journal ---
+    # --- recipients ---
+
+    def _transport(self) -> Transport:
+        return self._ports.transports[self._order.transport]
 
     def _pending(self) -> list[int]:
-        return [index for index in range(len(self._batch.recipients)) if index not in self._settled]
+        settled = self._journal.settled
+        return [index for index in range(len(self._batch.recipients)) if index not in settled]
 
-    def _note_answer(self, answer: Answer, at_utc: datetime) -> bool:
-        """Note a transport's word; return True when the recipient stays pending."""
-        state = state_of(answer.kind)
-        if state is None:
-            self._unwritten.deferred.append(Deferral(answer.ref, answer.text))
-            return True
-        self._note_outcome(answer.ref, state, answer.text, at_utc)
-        return False
+    def _person(self, index: int) -> Recipient:
+        return self._people.get(index) or self._batch.recipient(index)
 
-    def _note_outcome(self, index: int, state: RecipientState, answer: str, at_utc: datetime) -> None:
-        recipient = self._batch.recipients[index]
-        message_id = self._maker.message_id(self._batch.number, index) if self._maker is not None else ""
-        self._unwritten.outcomes.append(
-            Outcome(index, recipient.guest_id, recipient.address, state, answer[:500], at_utc, message_id)
-        )
-        self._settled.add(index)
-
-    async def _write_line(self, intent: Intent | None, *, put_back: bool = False) -> None:
-        """Publish what is unwritten and the next intent as one fenced line; raises BatchTaken.
-
-        A bus that is away is waited for, until this process is told to stop: then the notes tell a successor.
-        """
-        if not self._unwritten and intent is None and self._progress.intent is None:
-            return
-        said, self._unwritten = self._unwritten, _Unwritten()
-        line = JournalMessage(
-            project_id=self._batch.project_id,
-            run_id=self._batch.run_id,
-            seal=self._batch.seal,
-            batch=self._name,
-            sender_id=self._options.sender_id,
-            window=said.window,
-            outcomes=tuple(said.outcomes),
-            deferred=tuple(said.deferred),
-            settled=pack_settled(self._settled),
-            intent=intent,
-            windows=self._progress.windows + (intent is not None),
-            deferrals=self._progress.deferrals + put_back,
-        )
-        sequence = await self._publish(encode_journal(line))
-        self._progress = progress_after(line, sequence)
-
-    async def _publish(self, payload: bytes) -> int:
-        message_id = f"{self._options.sender_id}.{next(self._ports.line_numbers)}"
-        attempt = 0
-        while True:
-            try:
-                return await self._ports.bus.publish(
-                    self._subject,
-                    payload,
-                    message_id=message_id,
-                    expected_last_subject_sequence=self._progress.sequence,
-                )
-            except SequenceConflict as error:
-                raise BatchTaken(
-                    f"another sender wrote to {self._subject}", kept="its line", todo="nothing: it goes on"
-                ) from error
-            except BusError as error:
-                if not error.transient or (self._stopping.is_set() and attempt >= 3):
-                    raise
-                log.warning("delivery.journal_waits", subject=self._subject, error=error.what)
-            await asyncio.sleep(self._wait_seconds(_JOURNAL_WAIT, attempt))
-            attempt += 1
+    def _message_id(self, index: int) -> str:
+        maker = self._run.maker
+        return maker.message_id(self._batch.number, index) if maker is not None else ""
