@@ -16,16 +16,25 @@ from todoku.bus import wire
 from todoku.bus.buckets import Bucket
 from todoku.bus.consumers import Consumer
 from todoku.bus.declaration import declare_all
-from todoku.bus.errors import BusError, BusUnavailable, MessageTooLarge, PublishUnknown, SequenceConflict
+from todoku.bus.errors import (
+    BusError,
+    BusUnavailable,
+    IdInProcess,
+    MessageTooLarge,
+    PublishUnknown,
+    SequenceConflict,
+)
 from todoku.bus.link import Link, Listener, NoAnswer
+from todoku.bus.reading import Marked, read_batch, read_last, require
 from todoku.bus.streams import event_subject
 from todoku.bus.types import Census, StoredMessage
 
 log = structlog.get_logger(__name__)
 
+REPLICAS = 3  # a fourth copy guards against nothing that three do not
 PIPELINE = 512  # publishes in flight; well below the 10,000 that a stream buffers before it refuses
-READ_BATCH = 512
-READ_BATCH_BYTES = 8 * 1024 * 1024
+ATTEMPT_SECONDS = 2.0  # in a cluster an answer may be lost with a leader; asking again is cheaper than waiting
+RETRY_SECONDS = 0.1
 
 OnLive = Callable[[str, bytes], Awaitable[None] | None]
 
@@ -40,7 +49,8 @@ class Bus:
     async def connect(cls, url: str, *, name: str, wait_seconds: float = 30.0) -> Bus:
         """Connect, trying again for wait_seconds; afterwards the connection comes back by itself for ever.
 
-        url: nats://[user:password@]host:port. name: shown in the server's list of connections.
+        url: nats://[user:password@]host:port, of a cluster several with commas between them, all with the same user.
+        name: shown in the server's list of connections.
         Raises BusUnavailable when NATS did not answer in time.
         """
         link = Link(url, name)
@@ -60,13 +70,14 @@ class Bus:
         """Return how often the connection was lost."""
         return self.link.generation
 
-    async def declare(self, *, replicas: int = 1) -> None:
+    async def declare(self, *, replicas: int = 0) -> None:
         """Make or bring up to date every stream and bucket of `bus.streams`; idempotent, removes nothing.
 
-        replicas: copies of a stream made now (3 in a cluster); those of existing streams are left as they are.
+        replicas: copies of each stream; 0 = three in a cluster of three servers or more, else one. More copies than a
+        stream has are added to it, fewer are never taken away.
         Raises BusUnavailable, BusError (a stream of that name is there and can't be what it must be).
         """
-        await declare_all(self.link, replicas)
+        await declare_all(self.link, replicas or (REPLICAS if self.link.servers >= REPLICAS else 1))
 
     async def publish(
         self,
@@ -95,8 +106,10 @@ class Bus:
         self, subject: str, payload: bytes, headers: dict[str, str], timeout_seconds: float = 5.0
     ) -> int:
         """Publish with NATS headers as they are; otherwise like `publish`."""
-        future = await self.link.submit(subject, payload, headers or None, timeout_seconds)
-        return await self._sequence(subject, headers, future)
+        if not self.link.clustered:
+            future = await self.link.submit(subject, payload, headers or None, timeout_seconds)
+            return await self._sequence(subject, headers, future)
+        return await self._publish_in_cluster(subject, payload, headers, timeout_seconds)
 
     async def publish_many(
         self,
@@ -143,15 +156,9 @@ class Bus:
         found = await self.last_with_headers(stream, subject)
         return found[0] if found is not None else None
 
-    async def last_with_headers(self, stream: str, subject: str) -> tuple[StoredMessage, bool] | None:
+    async def last_with_headers(self, stream: str, subject: str) -> Marked | None:
         """Like `last_message`, and tell whether it is the marker of a deleted key."""
-        message = await self.link.request(f"{wire.API}DIRECT.GET.{stream}.{subject}", b"", 5.0)
-        status = wire.header(message.headers, wire.STATUS)
-        if status == wire.NO_RESPONDERS:
-            raise _stream_missing(stream)
-        if status:
-            return None
-        return wire.stored_message(message.data, message.headers), bool(wire.header(message.headers, wire.KV_OPERATION))
+        return await read_last(self.link, stream, subject)
 
     async def messages(self, stream: str, subject_filter: str) -> AsyncIterator[StoredMessage]:
         """Give every stored message that matches, oldest first, up to what is there when the end is reached.
@@ -161,13 +168,11 @@ class Bus:
         async for message, _ in self.messages_with_headers(stream, subject_filter):
             yield message
 
-    async def messages_with_headers(
-        self, stream: str, subject_filter: str
-    ) -> AsyncIterator[tuple[StoredMessage, bool]]:
+    async def messages_with_headers(self, stream: str, subject_filter: str) -> AsyncIterator[Marked]:
         """Like `messages`, and tell of each whether it is the marker of a deleted key."""
         next_sequence = 1
         while True:
-            batch, more = await self._read_batch(stream, subject_filter, next_sequence)
+            batch, more = await read_batch(self.link, stream, subject_filter, next_sequence)
             for entry in batch:
                 yield entry
             if not more:
@@ -187,7 +192,7 @@ class Bus:
             answer = await self.link.api(
                 f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter, "offset": len(counts)}, wire.StreamAnswer
             )
-            _require(answer.error, stream)
+            require(answer.error, stream)
             page = answer.state.subjects or {}
             counts |= page
             first_sequence = answer.state.first_seq if first_sequence is None else first_sequence
@@ -197,7 +202,7 @@ class Bus:
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the stream's newest message, 0 when it never had one. Raises BusUnavailable."""
         answer = await self.link.api(f"STREAM.INFO.{stream}", None, wire.StreamAnswer)
-        _require(answer.error, stream)
+        require(answer.error, stream)
         return answer.state.last_seq
 
     async def consumer(
@@ -231,12 +236,12 @@ class Bus:
         """Remove a durable consumer and its place; a missing one is no error. Raises BusUnavailable."""
         answer = await self.link.api(f"CONSUMER.DELETE.{stream}.{durable}", None, wire.PlainAnswer)
         if answer.error is not None and answer.error.err_code != wire.ERROR_CONSUMER_MISSING:
-            _require(answer.error, stream)
+            require(answer.error, stream)
 
     async def purge(self, stream: str, subject_filter: str) -> None:
         """Remove every matching message for good. Raises BusUnavailable."""
         answer = await self.link.api(f"STREAM.PURGE.{stream}", {"filter": subject_filter}, wire.PlainAnswer, 30.0)
-        _require(answer.error, stream)
+        require(answer.error, stream)
 
     def bucket(self, name: str) -> Bucket:
         """Return the bucket of that name; it must be declared."""
@@ -268,99 +273,94 @@ class Bus:
         try:
             message = await future
         except NoAnswer as error:
+            self.link.troubled()
             raise PublishUnknown(
                 f"no acknowledgement for {subject} ({error})",
                 kept="the message may be stored or not",
                 todo="publish it again with the same message_id",
             ) from None
         if wire.header(message.headers, wire.STATUS) == wire.NO_RESPONDERS:
+            self.link.troubled()
             raise BusUnavailable(
                 f"no stream takes {subject}", kept="nothing was stored", todo="declare the streams (`Bus.declare`)"
             )
         answer = msgspec.json.decode(message.data, type=wire.PublishAnswer)
         if answer.error is None:
+            self.link.served()
             return answer.seq
         if answer.error.err_code in wire.ERRORS_WRONG_LAST_SEQUENCE:
             return await self._own_or_conflict(subject, headers, answer)
         raise _publish_error(subject, answer.error)
 
+    async def _publish_in_cluster(
+        self, subject: str, payload: bytes, headers: dict[str, str], timeout_seconds: float
+    ) -> int:
+        """Ask again while there is time: a leader may go, and another takes seconds to be elected.
+
+        What may be stored is asked again only under its id. A leader that went can leave an id "in process" for two
+        minutes; under a fence a changed id is safe, and is recognised as ours by what stands before the `~`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        message_id, attempt = headers.get(wire.MESSAGE_ID), 0
+        while True:
+            left = deadline - loop.time()
+            try:
+                future = await self.link.submit(subject, payload, headers or None, min(left, ATTEMPT_SECONDS))
+                return await self._sequence(subject, headers, future)
+            except (BusUnavailable, PublishUnknown) as error:
+                stuck = isinstance(error, PublishUnknown) and message_id is None
+                if stuck or self.link.closed or deadline - loop.time() <= 2 * RETRY_SECONDS:
+                    raise
+                if isinstance(error, IdInProcess) and wire.EXPECTED_LAST_SUBJECT_SEQUENCE in headers:
+                    attempt += 1
+                    headers = headers | {wire.MESSAGE_ID: f"{message_id}~{attempt}"}
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def _own_or_conflict(self, subject: str, headers: Mapping[str, str], answer: wire.PublishAnswer) -> int:
         """Return the sequence when the subject's last message is this very one.
 
-        NATS compares the expected sequence before it looks for duplicates (seen with 2.15.1), so a retry of a publish
-        that did succeed is refused as if somebody else had written.
+        A single NATS compares the expected sequence before it looks for duplicates (seen with 2.15.1), so a retry of a
+        publish that did succeed is refused as if somebody else had written. A cluster also refuses while another
+        message of the subject is on its way and may yet fail: then nothing is decided.
         """
+        try:
+            last = await self.last_message(answer.stream, subject)
+        except BusUnavailable as unavailable:
+            raise PublishUnknown(
+                f"{subject} holds another message than expected, and it can't be looked at now",
+                kept="the message may be stored or not",
+                todo="publish it again with the same message_id",
+            ) from unavailable
         message_id = headers.get(wire.MESSAGE_ID)
-        if message_id is not None:
-            try:
-                last = await self.last_message(answer.stream, subject)
-            except BusUnavailable as unavailable:
-                raise PublishUnknown(
-                    f"{subject} holds another message than expected, and it can't be looked at now",
-                    kept="the message may be stored or not",
-                    todo="publish it again with the same message_id",
-                ) from unavailable
-            if last is not None and last.message_id == message_id:
-                return last.sequence
+        if message_id is not None and last is not None and _base(last.message_id) == _base(message_id):
+            return last.sequence
+        expected = headers.get(wire.EXPECTED_LAST_SUBJECT_SEQUENCE)
+        if self.link.clustered and str(last.sequence if last is not None else 0) == expected:
+            raise PublishUnknown(
+                f"another message for {subject} is on its way",
+                kept="the message may be stored or not",
+                todo="publish it again with the same message_id",
+            )
         raise SequenceConflict(
             f"{subject} is not where it was expected: {answer.error.description if answer.error else ''}",
             kept="what the other writer stored",
             todo="stop writing to it, or read it and decide anew",
         )
 
-    async def _read_batch(
-        self, stream: str, subject_filter: str, start: int
-    ) -> tuple[list[tuple[StoredMessage, bool]], bool]:
-        """Read up to 512 messages from a sequence on; the flag tells whether there may be more."""
-        await self.link.until_up(5.0)
-        reply, queue = self.link.open_answers()
-        body = {"batch": READ_BATCH, "max_bytes": READ_BATCH_BYTES, "seq": start, "next_by_subj": subject_filter}
-        batch: list[tuple[StoredMessage, bool]] = []
-        try:
-            await self.link.send(f"{wire.API}DIRECT.GET.{stream}", msgspec.json.encode(body), reply)
-            while True:
-                async with asyncio.timeout(5.0):
-                    message = await queue.get()
-                if message is None:
-                    return batch, True  # the connection broke: go on after what came
-                status = wire.header(message.headers, wire.STATUS)
-                if status == wire.NO_RESPONDERS:
-                    raise _stream_missing(stream)
-                if status == wire.NOT_FOUND:
-                    return batch, False
-                if status == wire.END_OF_BATCH:
-                    return batch, wire.header(message.headers, "Nats-Num-Pending") != "0"
-                if status:
-                    description = wire.header(message.headers, wire.DESCRIPTION)
-                    raise BusError(f"NATS refuses to read {stream}: {status} {description}")
-                deleted = bool(wire.header(message.headers, wire.KV_OPERATION))
-                batch.append((wire.stored_message(message.data, message.headers), deleted))
-        except TimeoutError:
-            raise BusUnavailable(f"NATS stopped answering while {stream} was read", todo="try again") from None
-        finally:
-            self.link.close_answers(reply)
+
+def _base(message_id: str) -> str:
+    return message_id.partition("~")[0]
 
 
 def _publish_error(subject: str, error: wire.ApiError) -> BusError:
     text = f"NATS refused {subject}: {error.description} ({error.err_code})"
     if error.err_code == wire.ERROR_MESSAGE_TOO_LARGE:
         return MessageTooLarge(text, kept="nothing was stored")
+    if error.err_code == wire.ERROR_DUPLICATE_IN_PROCESS:
+        return IdInProcess(text, kept="the message may be stored or not", todo="publish it again a moment later")
     if error.err_code == wire.ERROR_STORE_FAILED:
         return PublishUnknown(text, kept="the message may be stored or not", todo="look at the disk of NATS")
     if error.code >= 500 or error.code == 429:
         return BusUnavailable(text, kept="nothing was stored", todo="try again; look at the log and disk of NATS")
     return BusError(text, kept="nothing was stored")
-
-
-def _require(error: wire.ApiError | None, stream: str) -> None:
-    if error is None:
-        return
-    if error.err_code == wire.ERROR_STREAM_MISSING:
-        raise _stream_missing(stream)
-    if error.code >= 500:
-        raise BusUnavailable(f"NATS can't answer about {stream}: {error.description}", todo="try again")
-    raise BusError(f"NATS refuses to answer about {stream}: {error.description}")
-
-
-def _stream_missing(stream: str) -> BusUnavailable:
-    return BusUnavailable(f"there is no stream for {stream}", todo="declare the streams (`Bus.declare`)")

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 LINK_WAIT_SECONDS = 5.0
 ANSWER_GRACE_SECONDS = 1.0  # the server ends a pull itself; only a lost answer takes longer
+HEARTBEAT_SECONDS = 1.0  # during a long pull; a server that was cut off from the consumer sends none
+SILENCE_SECONDS = 3.0
+RETRY_SECONDS = 0.05
 
 
 class ConsumerGone(BusError):
@@ -110,6 +113,7 @@ class Consumer:
         self._listener: Listener | None = None
         self._inbox = ""
         self._pull = 0
+        self._heard = 0.0
         self._awaken = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -165,21 +169,29 @@ class Consumer:
             remaining = deadline - loop.time()
             if remaining > 0.001:
                 request["expires"] = wire.nanoseconds(remaining)
+            heartbeats = remaining > 2 * HEARTBEAT_SECONDS
+            if heartbeats:
+                request["idle_heartbeat"] = wire.nanoseconds(HEARTBEAT_SECONDS)
             await self._link.send(
                 f"{wire.API}CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
                 msgspec.json.encode(request),
                 self._inbox + token,
             )
-            status = await self._await_end(token, max_messages, generation, remaining)
+            limit = min(remaining, SILENCE_SECONDS) if heartbeats else max(remaining, 0.0) + ANSWER_GRACE_SECONDS
+            status = await self._await_end(token, max_messages, generation, limit)
+            if status in ("lost", wire.NO_RESPONDERS):
+                self._link.troubled()
             if status == wire.NO_RESPONDERS or status == "gone":
                 await self._remake()
             if self._arrived or loop.time() >= deadline:
                 return
+            if status == "409":
+                await asyncio.sleep(RETRY_SECONDS)  # the consumer's leader changes; asking at once would only spin
 
-    async def _await_end(self, token: str, max_messages: int, generation: int, remaining: float) -> str:
-        """Wait until this pull has ended: by the server's word, a full batch, a broken connection, or time."""
+    async def _await_end(self, token: str, max_messages: int, generation: int, silence: float) -> str:
+        """Wait until this pull has ended: by the server's word, a full batch, a broken connection, or silence."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + max(remaining, 0.0) + ANSWER_GRACE_SECONDS
+        self._heard = loop.time()
         while True:
             while not self._endings.empty():
                 ended, status = self._endings.get_nowait()
@@ -189,7 +201,7 @@ class Consumer:
                 return "full"
             if self._link.generation != generation:
                 return "broken"
-            left = give_up - loop.time()
+            left = self._heard + silence - loop.time()
             if left <= 0:
                 return "lost"
             self._awaken.clear()
@@ -209,6 +221,7 @@ class Consumer:
                 status = "gone"
             if status != "100":
                 self._endings.put_nowait((message.subject[len(self._inbox) :], status))
+        self._heard = asyncio.get_running_loop().time()
         self._awaken.set()
 
     async def _remake(self) -> None:

@@ -67,6 +67,8 @@ async def _declare(link: Link, wanted: dict[str, Any], replicas: int) -> None:
     name = wanted["name"]
     found = await link.api(f"STREAM.INFO.{name}", None, wire.StreamAnswer)
     if found.error is None:
+        copies = max(replicas, int(found.config.get("num_replicas", 1)))
+        wanted = wanted | {"num_replicas": copies}
         if all(found.config.get(key) == value for key, value in wanted.items()):
             return
         if found.config.get("storage") != "file":

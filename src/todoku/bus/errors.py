@@ -3,6 +3,7 @@
 BusError
   ├─ BusUnavailable    transient: NATS can't be reached or refused; nothing was stored
   ├─ PublishUnknown    transient: no answer in time; the message may be stored, retry with the same message_id
+  │    └─ IdInProcess  a cluster is storing this id just now, or lost it with its leader
   ├─ SequenceConflict  permanent: another writer owns this subject
   ├─ KeyExists         permanent: the key of a bucket has a value already
   ├─ RevisionConflict  permanent: the key was changed by another since it was read
@@ -28,6 +29,10 @@ class PublishUnknown(BusError):
     """No answer came in time or the connection broke: the message may be stored or not."""
 
     transient = True
+
+
+class IdInProcess(PublishUnknown):
+    """The cluster has begun to store a message of this id and has not finished."""
 
 
 class SequenceConflict(BusError):

@@ -1,14 +1,16 @@
 """One connection to NATS that never hangs and never gives up.
 
-nats-py reconnects by itself, with three gaps that matter here: what is sent while the connection is down waits in a
-buffer for an unknown time; a lost answer is only noticed by a time-out; an error line from the server closes the
-client for good. The link closes them: it sends only while connected, fails every waiting request the moment the
-connection breaks, and makes a new client when the old one was closed.
+nats-py reconnects by itself, with gaps that matter here: what is sent while the connection is down waits in a buffer
+for an unknown time; a lost answer is only noticed by a time-out; an error line from the server closes the client for
+good; a server that was cut off from its cluster keeps its clients, though it can do nothing for them. The link closes
+them: it sends only while connected, fails every waiting request the moment the connection breaks, makes a new client
+when the old one was closed, and leaves a server that serves nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -21,13 +23,16 @@ from nats.aio.subscription import Subscription
 
 from todoku.bus import wire
 from todoku.bus.errors import BusUnavailable, MessageTooLarge
+from todoku.bus.servers import RECONNECT_WAIT_SECONDS, ServerList
 from todoku.kernel.retry import BackOff
 
 log = structlog.get_logger(__name__)
 
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
-RECONNECT_WAIT_SECONDS = 0.2
-PING_SECONDS = 5  # a server that stops answering is noticed after two pings
+PING_SECONDS = 2  # a server that stops answering is noticed after two pings
+CONNECT_SECONDS = 2
+UNSEEN_SECONDS = 6.0  # what a machine that was cut off does not confirm; else TCP would hope for a quarter of an hour
+UNSERVED_SECONDS = 2.5  # an election takes 4 to 9 s, so a healthy server may be left too; that costs milliseconds
 
 OnMessage = Callable[[Msg], Awaitable[None]]
 Answer = TypeVar("Answer", bound=msgspec.Struct)
@@ -67,7 +72,7 @@ class Link:
     """The connection; everything of the bus goes through `request`, `open_answers`, `send` and `listen`."""
 
     def __init__(self, url: str, name: str) -> None:
-        self._url = url
+        self._given = ServerList(url)
         self._name = name
         self._client = Client()
         self._up = asyncio.Event()
@@ -78,6 +83,8 @@ class Link:
         self._inbox = ""
         self._counter = 0
         self._revival: asyncio.Task[None] | None = None
+        self._unserved_since: float | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self.generation = 0  # grows with every loss of the connection
 
     async def open(self, wait_seconds: float) -> None:
@@ -90,10 +97,40 @@ class Link:
         except TimeoutError:
             reason = f" ({self._client.last_error})" if self._client.last_error is not None else ""
             raise BusUnavailable(
-                f"NATS at {_without_password(self._url)} did not answer within {wait_seconds:g} s{reason}",
+                f"NATS at {self._given} did not answer within {wait_seconds:g} s{reason}",
                 kept="nothing was sent",
                 todo="start it, or correct TODOKU_NATS_URL; `todoku doctor` tells more",
             ) from None
+
+    @property
+    def servers(self) -> int:
+        """Return how many servers are known: given ones, and those that a cluster told of."""
+        return max(len(self._given.urls), len(self._client.servers))
+
+    @property
+    def clustered(self) -> bool:
+        """Tell whether there is another server to go to."""
+        return self.servers > 1
+
+    def served(self) -> None:
+        """Note that the server did what only a server with a leader in reach can do."""
+        self._unserved_since = None
+
+    def troubled(self) -> None:
+        """Note that the server could not serve; after a while of nothing else another one is asked."""
+        now = asyncio.get_running_loop().time()
+        if self._unserved_since is None:
+            self._unserved_since = now
+        elif now - self._unserved_since >= UNSERVED_SECONDS and self.clustered and self._leaving is None:
+            self._unserved_since = None
+            log.warning("bus.server_left", connection=self._name, why="it answers, and serves nothing")
+            self._leaving = asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        try:
+            await self._client.force_reconnect()
+        finally:
+            self._leaving = None
 
     @property
     def closed(self) -> bool:
@@ -103,6 +140,8 @@ class Link:
     async def close(self) -> None:
         """Send what is buffered and close for good; idempotent."""
         self._closing = True
+        if self._leaving is not None:
+            self._leaving.cancel()
         if self._revival is not None:
             self._revival.cancel()
         self._fail_waiting()
@@ -195,6 +234,7 @@ class Link:
         try:
             return await (await self.submit(subject, payload, None, timeout_seconds))
         except NoAnswer as error:
+            self.troubled()
             raise BusUnavailable(f"NATS gave no answer to {subject} ({error})", todo="try again") from error
 
     async def api(
@@ -207,7 +247,13 @@ class Link:
             raise BusUnavailable(
                 "NATS runs without JetStream", todo="switch JetStream on; it needs a store_dir and sync_interval"
             )
-        return msgspec.json.decode(message.data, type=answer)
+        decoded = msgspec.json.decode(message.data, type=answer)
+        error = getattr(decoded, "error", None)
+        if error is not None and error.code >= 500:
+            self.troubled()
+        else:
+            self.served()
+        return decoded
 
     def open_answers(self) -> tuple[str, asyncio.Queue[Msg | None]]:
         """Return a fresh reply subject and the queue of what comes to it; None in it means the connection broke."""
@@ -225,26 +271,35 @@ class Link:
         client = self._client
         try:
             await client.connect(
-                self._url,
+                self._given.urls,
                 name=self._name,
+                user=self._given.user,
+                password=self._given.password,
+                reconnect_to_server_handler=self._given.choose,
                 error_cb=self._on_error,
                 disconnected_cb=self._on_disconnected,
                 reconnected_cb=self._on_reconnected,
                 closed_cb=self._on_closed,
                 reconnect_time_wait=RECONNECT_WAIT_SECONDS,  # type: ignore[arg-type]  # seconds, fractions work
                 max_reconnect_attempts=-1,
-                connect_timeout=3,
+                connect_timeout=CONNECT_SECONDS,
                 ping_interval=PING_SECONDS,
                 max_outstanding_pings=2,
                 flush_timeout=2.0,
             )
         except nats_errors.Error as error:
             raise BusUnavailable(
-                f"NATS at {_without_password(self._url)} refused the connection: {error}",
+                f"NATS at {self._given} refused the connection: {error}",
                 todo="check user, password and limits of the server",
             ) from error
         for listener in self._listeners:
             await listener.attach(client)
+        self._connected()
+
+    def _connected(self) -> None:
+        self._given.arrived(self._client.connected_url)
+        self._unserved_since = None
+        _limit_silence(self._client)
         self._up.set()
 
     async def _on_answer(self, message: Msg) -> None:
@@ -284,7 +339,7 @@ class Link:
             log.warning("bus.disconnected", connection=self._name)
 
     async def _on_reconnected(self) -> None:
-        self._up.set()
+        self._connected()
         log.info("bus.reconnected", connection=self._name)
 
     async def _on_closed(self) -> None:
@@ -308,6 +363,13 @@ class Link:
         log.info("bus.reconnected", connection=self._name)
 
 
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2] if separator else url.rpartition("@")[2]
+def _limit_silence(client: Client) -> None:
+    """Let the kernel end the connection when the other machine confirms nothing any more (RFC 5482).
+
+    Without it nats-py waits for the last bytes to be confirmed before it turns to another server. It shows its socket
+    nowhere, hence the way through its insides; when they change, only this speed is lost.
+    """
+    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    sock = writer.get_extra_info("socket") if writer is not None else None
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSEEN_SECONDS))

@@ -25,6 +25,8 @@ ERROR_STREAM_MISSING = 10059
 ERROR_CONSUMER_MISSING = 10014
 ERROR_MESSAGE_TOO_LARGE = 10054
 ERROR_STORE_FAILED = 10077
+ERROR_NO_MESSAGE = 10037
+ERROR_DUPLICATE_IN_PROCESS = 10158  # a cluster: the same id is being stored, or was staged by a leader that went
 ERRORS_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,6 +77,23 @@ class ConsumerAnswer(msgspec.Struct):
     num_ack_pending: int = 0
 
 
+class KeptMessage(msgspec.Struct):
+    """A message as STREAM.MSG.GET tells it; hdrs and data travel as base64."""
+
+    subject: str = ""
+    seq: int = 0
+    hdrs: bytes = b""
+    data: bytes = b""
+    time: str = ""
+
+
+class MessageAnswer(msgspec.Struct):
+    """Answer to STREAM.MSG.GET, which only the stream's leader gives."""
+
+    error: ApiError | None = None
+    message: KeptMessage = msgspec.field(default_factory=KeptMessage)
+
+
 class PlainAnswer(msgspec.Struct):
     """An answer of which only success matters."""
 
@@ -101,6 +120,15 @@ def stored_message(payload: bytes, headers: Mapping[Any, Any] | None) -> StoredM
         published_at_utc=rfc3339(header(headers, "Nats-Time-Stamp")),
         message_id=header(headers, MESSAGE_ID),
     )
+
+
+def kept_message(kept: KeptMessage) -> tuple[StoredMessage, bool]:
+    """Read the answer of the leader; the flag says that the message marks a deleted key."""
+    headers = dict(
+        line.split(": ", 1) for line in kept.hdrs.decode("utf-8", "replace").split("\r\n")[1:] if ": " in line
+    )
+    message = StoredMessage(kept.subject, kept.data, kept.seq, rfc3339(kept.time), headers.get(MESSAGE_ID, ""))
+    return message, bool(headers.get(KV_OPERATION))
 
 
 def rfc3339(text: str) -> datetime:

@@ -56,7 +56,8 @@ def pace(project_id: str, run_id: UUID, *, clock: Clock | None = None) -> float:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT p.slot_at, p.sent + p.others, t.first_at, t.last_at FROM run_tally t JOIN run_pace p USING (run_id)"
-            " WHERE t.project_id = %s AND t.run_id = %s AND p.slot_at > t.last_at - make_interval(secs => %s) ORDER BY p.slot_at",
+            " WHERE t.project_id = %s AND t.run_id = %s AND p.slot_at > t.last_at - make_interval(secs => %s)"
+            " ORDER BY p.slot_at",
             [project_id, run_id, PACE_SECONDS],
         )
         slots = cursor.fetchall()

@@ -1,0 +1,97 @@
+"""Reads of stored messages: the last one of a subject, and many in order.
+
+A stream with three copies lets any of them answer a direct read, and a follower may be behind, or cut off and far
+behind. So in a cluster the last message of a subject is asked of the leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from todoku.bus import wire
+from todoku.bus.errors import BusError, BusUnavailable
+from todoku.bus.link import Link
+from todoku.bus.types import StoredMessage
+
+READ_BATCH = 512
+READ_BATCH_BYTES = 8 * 1024 * 1024
+
+Marked = tuple[StoredMessage, bool]  # the flag: this message marks a deleted key
+
+
+async def read_last(link: Link, stream: str, subject: str, timeout_seconds: float = 5.0) -> Marked | None:
+    """Return the newest message of a subject, None when there is none. Raises BusUnavailable."""
+    if link.clustered:
+        return await _ask_leader(link, stream, subject, timeout_seconds)
+    message = await link.request(f"{wire.API}DIRECT.GET.{stream}.{subject}", b"", timeout_seconds)
+    status = wire.header(message.headers, wire.STATUS)
+    if status == wire.NO_RESPONDERS:
+        raise stream_missing(stream)
+    if status:
+        return None
+    return wire.stored_message(message.data, message.headers), bool(wire.header(message.headers, wire.KV_OPERATION))
+
+
+async def read_batch(link: Link, stream: str, subject_filter: str, start: int) -> tuple[list[Marked], bool]:
+    """Read up to 512 messages from a sequence on; the flag tells whether there may be more. Raises BusUnavailable.
+
+    Any copy of the stream may answer, so the newest messages may be missing.
+    """
+    await link.until_up(5.0)
+    reply, queue = link.open_answers()
+    body = {"batch": READ_BATCH, "max_bytes": READ_BATCH_BYTES, "seq": start, "next_by_subj": subject_filter}
+    batch: list[Marked] = []
+    try:
+        await link.send(f"{wire.API}DIRECT.GET.{stream}", msgspec.json.encode(body), reply)
+        while True:
+            async with asyncio.timeout(5.0):
+                message = await queue.get()
+            if message is None:
+                return batch, True  # the connection broke: go on after what came
+            status = wire.header(message.headers, wire.STATUS)
+            if status == wire.NO_RESPONDERS:
+                link.troubled()
+                raise stream_missing(stream)
+            if status == wire.NOT_FOUND:
+                return batch, False
+            if status == wire.END_OF_BATCH:
+                return batch, wire.header(message.headers, "Nats-Num-Pending") != "0"
+            if status:
+                description = wire.header(message.headers, wire.DESCRIPTION)
+                raise BusError(f"NATS refuses to read {stream}: {status} {description}")
+            deleted = bool(wire.header(message.headers, wire.KV_OPERATION))
+            batch.append((wire.stored_message(message.data, message.headers), deleted))
+    except TimeoutError:
+        link.troubled()
+        raise BusUnavailable(f"NATS stopped answering while {stream} was read", todo="try again") from None
+    finally:
+        link.close_answers(reply)
+
+
+async def _ask_leader(link: Link, stream: str, subject: str, timeout_seconds: float) -> Marked | None:
+    answer = await link.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, wire.MessageAnswer, timeout_seconds)
+    if answer.error is not None and answer.error.err_code == wire.ERROR_NO_MESSAGE:
+        return None
+    require(answer.error, stream)
+    return wire.kept_message(answer.message)
+
+
+def require(error: wire.ApiError | None, stream: str) -> None:
+    """Raise what an answer's error means; do nothing when it has none."""
+    if error is None:
+        return
+    if error.err_code == wire.ERROR_STREAM_MISSING:
+        raise stream_missing(stream)
+    if error.code >= 500:
+        raise BusUnavailable(f"NATS can't answer about {stream}: {error.description}", todo="try again")
+    raise BusError(f"NATS refuses to answer about {stream}: {error.description}")
+
+
+def stream_missing(stream: str) -> BusUnavailable:
+    """Return the error for a stream that nobody answers for."""
+    return BusUnavailable(
+        f"there is no stream for {stream}",
+        todo="declare the streams (`Bus.declare`); in a cluster, see whether most servers are up",
+    )
