@@ -1,117 +1,95 @@
-"""The audience of one run on its way to the sealer: streamed in a thread, given its values, rendered once to try.
+"""The audience of one run on its way to the sealer: packed in a thread, or beside us in a process when it is big.
 
-Memory is constant: one chunk of 500 people at a time. The thread has its own database connection.
+A thread shares the interpreter with the planner's loop and with whatever else this process does, so it is for
+audiences that are over in a moment. Memory is constant: a few batches on their way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import sys
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
-from typing import Any
-from zoneinfo import ZoneInfo
 
+import msgspec
+import psycopg
 import structlog
-from django.db import Error as DatabaseError
-from django.db import connection
 
-from todoku.campaigns.readiness import project_values
-from todoku.campaigns.run_store import SealJob
-from todoku.campaigns.unsubscribe import make_token
-from todoku.content.rendering import make_renderer
-from todoku.delivery.types import NotSendable, Recipient, SealChunk, Unrenderable
-from todoku.guests import queries as guest_queries
-from todoku.guests.types import AudienceMember
-from todoku.kernel.clock import Clock
+from todoku.campaigns.errors import AudienceUnreadable
+from todoku.campaigns.packing import Packed, PackFailed, PackJob, pack
+from todoku.campaigns.packing_process import LENGTH
 
 log = structlog.get_logger(__name__)
 
-
-class AudienceFeed:
-    """One pass over a run's audience. After it: `planned` people, `unrenderable` by the variable that is to blame.
-
-    People whose message can't be filled in are sealed with the others: the sender finds the same and books them as
-    `unrenderable`, so that the balance has them. The pre-flight only tells the planner early.
-    """
-
-    def __init__(self, job: SealJob, clock: Clock, *, unsubscribe_base_url: str) -> None:
-        """Raises content.errors.TemplateInvalid when a template can't be compiled."""
-        self._job = job
-        self._clock = clock
-        self._today = clock.now_utc().astimezone(ZoneInfo(job.project.time_zone)).date()
-        self._unsubscribe_base_url = unsubscribe_base_url
-        self._renderer = make_renderer(job.content.subject, job.content.html, job.content.text)
-        self._fixed_values = project_values(job.project)
-        self.planned = 0
-        self.to_send = 0
-        self.unrenderable: Counter[str] = Counter()
-
-    async def chunks(self) -> AsyncGenerator[SealChunk, None]:
-        """Yield everybody once, in the order of guest ids. Raises django.db.Error, psycopg.Error."""
-        loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audience")
-        source = self._prepared()
-        try:
-            while (chunk := await loop.run_in_executor(thread, next, source, None)) is not None:
-                yield chunk
-        finally:
-            thread.submit(_end, source)
-            thread.shutdown(wait=False)  # the thread ends with the chunk it is at; the event loop does not wait for it
-
-    def _prepared(self) -> Generator[SealChunk, None, None]:
-        job = self._job
-        audience = guest_queries.stream_audience(job.project_id, job.audience, today=self._today, clock=self._clock)
-        for members in audience:
-            self.planned += len(members)
-            yield SealChunk(
-                recipients=[self._recipient(member) for member in members if not member.not_sendable],
-                not_sendable=[
-                    NotSendable(str(member.guest_id), member.address, member.not_sendable)
-                    for member in members
-                    if member.not_sendable
-                ],
-            )
-
-    def _recipient(self, member: AudienceMember) -> Recipient:
-        token = make_token(self._job.project_id, self._job.run_id, member.guest_id, member.address)
-        values = member_values(member) | self._fixed_values
-        values["unsubscribe_url"] = self._unsubscribe_base_url + token
-        self.to_send += 1
-        try:
-            self._renderer.render(values)
-        except Unrenderable as error:
-            self.unrenderable[error.variable] += 1
-        return Recipient(0, str(member.guest_id), member.address, _header_name(member.name), values)
+_decoder = msgspec.msgpack.Decoder(Packed)
+_PIPE_BYTES = 1024 * 1024
+_END_SECONDS = 5.0
 
 
-def member_values(member: AudienceMember) -> dict[str, Any]:
-    """Return the merge values that differ from recipient to recipient, but for the link."""
-    day = member.last_visit_on
-    return {
-        "guest_name": member.name,
-        "shop_name": member.last_shop_name,
-        "visits": member.visits,
-        "last_visit_on": day.isoformat() if day is not None else "",
-        "last_visit_on_ja": _japanese(day) if day is not None else "",
-    }
-
-
-def _japanese(day: date) -> str:
-    return f"{day.year}年{day.month}月{day.day}日"
-
-
-def _header_name(name: str) -> str:
-    """Return the name as a To header may show it: a line break in a name must not cost its owner the mail."""
-    if name.isprintable():
-        return name
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-
-
-def _end(source: Generator[SealChunk, None, None]) -> None:
+async def packed_audience(job: PackJob, *, own_process: bool) -> AsyncGenerator[Packed, None]:
+    """Yield what packing yields, PackedEnd last. Raises AudienceUnreadable, content.errors.TemplateInvalid."""
+    source = _in_process(job) if own_process else _in_thread(job)
     try:
-        source.close()
-        connection.close()
-    except DatabaseError as error:
-        log.warning("plan.audience_not_closed", error=str(error))
+        async for packed in source:
+            yield packed
+    finally:
+        await source.aclose()
+
+
+async def _in_thread(job: PackJob) -> AsyncGenerator[Packed, None]:
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audience")
+    source = _guarded(job)
+    try:
+        while (packed := await loop.run_in_executor(thread, next, source, None)) is not None:
+            yield packed
+    finally:
+        thread.submit(source.close)
+        thread.shutdown(wait=False)  # the thread ends with the group it is at; the event loop does not wait for it
+
+
+def _guarded(job: PackJob) -> Generator[Packed, None, None]:
+    try:
+        yield from pack(job)
+    except psycopg.Error as error:
+        raise AudienceUnreadable(f"{type(error).__name__}: {error}", transient=True) from error
+
+
+async def _in_process(job: PackJob) -> AsyncGenerator[Packed, None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "todoku.campaigns.packing_process",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_PIPE_BYTES,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        data = msgspec.msgpack.encode(job)
+        process.stdin.write(LENGTH.pack(len(data)) + data)
+        await process.stdin.drain()
+        while True:
+            (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+            packed = _decoder.decode(await process.stdout.readexactly(length))
+            if isinstance(packed, PackFailed):
+                raise AudienceUnreadable(f"{packed.kind}: {packed.error}", transient=packed.transient)
+            yield packed
+            if packed.__struct_config__.tag == "end":
+                return
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise AudienceUnreadable("the process that packs the audience died", transient=True) from error
+    finally:
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

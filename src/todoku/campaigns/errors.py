@@ -5,6 +5,7 @@ CampaignsError
   ├─ WrongState        permanent: the campaign is in a state in which this can't be done, or somebody was faster
   ├─ NotSchedulable    permanent: something speaks against sending; carries every obstacle
   ├─ NameMissing       permanent: a campaign needs a name
+  ├─ AudienceUnreadable  transient or not: the audience of a run could not be read to its end
   └─ TokenInvalid      permanent: an unsubscribe link that we did not make
 """
 
@@ -47,6 +48,10 @@ class NotSchedulable(CampaignsError):
 
 class NameMissing(CampaignsError):
     """A campaign needs a name, at most 200 characters."""
+
+
+class AudienceUnreadable(CampaignsError):
+    """The audience of a run could not be read to its end; what was sealed of it counts for nothing."""
 
 
 class TokenInvalid(CampaignsError):

@@ -9,95 +9,73 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 from todoku.bus.connection import Bus
-from todoku.bus.errors import BusError, SequenceConflict
+from todoku.bus.errors import BusError
 from todoku.bus.streams import SEND, journal_subject, send_subject
-from todoku.delivery.engine.codec import encode_journal
-from todoku.delivery.engine.journal import JournalMessage, pack_settled
-from todoku.delivery.types import NotSendable, Outcome, RecipientState, RunOrder
-from todoku.kernel.clock import Clock
+from todoku.campaigns.packing import PackedOut
+from todoku.delivery.types import RunOrder
 from todoku.kernel.retry import BackOff
 
-GROUP = 500
+_TOGETHER = 32  # lines of 500 people, published in one go: 2 MB at most
 _ATTEMPTS = 6
 _BACK_OFF = BackOff(base_seconds=0.2, cap_seconds=3.0)
 
 
 class LeftOut:
-    """Collect them in groups of 500; `count` and `digest` when all were kept."""
+    """Store the lines of one seal as they come; `count` and `digest` when all were kept."""
 
-    def __init__(self, bus: Bus, clock: Clock, draft: RunOrder) -> None:
+    def __init__(self, bus: Bus, run_id: str, seal: int) -> None:
         self._bus = bus
-        self._clock = clock
-        self._draft = draft
-        self._waiting: list[NotSendable] = []
-        self._groups = 0
+        self._token = out_token(run_id)
+        self._seal = seal
+        self._waiting: list[tuple[str, bytes, str | None]] = []
         self._digest = hashlib.sha256()
         self.count = 0
 
-    async def keep(self, people: Sequence[NotSendable]) -> None:
-        """Take some more; raises BusError."""
-        self._waiting.extend(people)
-        while len(self._waiting) >= GROUP:
-            await self._store(self._waiting[:GROUP])
-            del self._waiting[:GROUP]
+    async def keep(self, line: PackedOut) -> None:
+        """Take one line about up to 500 people; raises BusError."""
+        subject = send_subject(self._token, self._seal, line.number)
+        self._digest.update(line.payload)
+        self._waiting.append((subject, line.payload, subject))
+        self.count += line.people
+        if len(self._waiting) >= _TOGETHER:
+            await self._store()
 
     async def finish(self, sealed: RunOrder) -> RunOrder:
         """Store the rest; return the order with its not_sendable, and its hash over those too. Raises BusError."""
-        if self._waiting:
-            await self._store(self._waiting)
-            self._waiting = []
+        await self._store()
         together = hashlib.sha256(sealed.content_hash.encode() + self._digest.digest()).hexdigest()
         return replace(sealed, not_sendable=self.count, content_hash=together)
 
-    async def _store(self, people: Sequence[NotSendable]) -> None:
-        now_utc = self._clock.now_utc()
-        message = JournalMessage(
-            project_id=self._draft.project_id,
-            run_id=self._draft.run_id,
-            seal=self._draft.seal,
-            batch=f"ns-{self._groups}",
-            sender_id="planner",
-            window=0,
-            outcomes=tuple(
-                Outcome(place, one.guest_id, one.address, RecipientState.SUPPRESSED, one.reason, now_utc, "")
-                for place, one in enumerate(people)
-            ),
-            deferred=(),
-            settled=pack_settled(range(len(people))),
-            intent=None,
-        )
-        for one in people:
-            self._digest.update(f"{one.guest_id} {one.address} {one.reason}\n".encode("utf-8", "surrogatepass"))
-        subject = send_subject(out_token(self._draft.run_id), self._draft.seal, self._groups)
-        await self._bus.publish(subject, encode_journal(message), message_id=subject, expected_last_subject_sequence=0)
-        self._groups += 1
-        self.count += len(people)
-
-    async def _publish(self, subject: str, payload: bytes) -> None:
-        """Store the only message of the subject; the message id makes trying again after a time-out harmless."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                await self._bus.publish(subject, payload, message_id=subject, expected_last_subject_sequence=0)
-            except BusError as error:
-                if not error.transient or attempt == _ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(_BACK_OFF.wait_seconds(attempt))
-            else:
-                return
+    async def _store(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        await _publish(self._bus, waiting)
 
 
 async def tell_journal(bus: Bus, run_id: str, seal: int) -> None:
     """Copy the lines of the seal that counts to the journal; repeating it changes nothing. Raises BusError."""
+    waiting: list[tuple[str, bytes, str | None]] = []
     async for message in bus.messages(SEND, f"send.{out_token(run_id)}.{seal}.*"):
         subject = journal_subject(run_id, seal, f"ns-{message.subject.rpartition('.')[2]}")
+        waiting.append((subject, message.payload, subject))
+        if len(waiting) >= _TOGETHER:
+            await _publish(bus, waiting)
+            waiting = []
+    await _publish(bus, waiting)
+
+
+async def _publish(bus: Bus, lines: list[tuple[str, bytes, str | None]]) -> None:
+    """Store each line as the only message of its subject; its id makes doing so again harmless."""
+    for attempt in range(_ATTEMPTS):
         try:
-            await bus.publish(subject, message.payload, message_id=subject, expected_last_subject_sequence=0)
-        except SequenceConflict:
-            continue  # it is there already
+            await bus.publish_many(lines, expected_last_subject_sequence=0)
+            return
+        except BusError as error:
+            if not error.transient or attempt == _ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(_BACK_OFF.wait_seconds(attempt))
 
 
 async def forget(bus: Bus, run_id: str, seal: int | None = None) -> None:

@@ -82,6 +82,7 @@ class SealJob:
     content: CampaignContent
     audience: Audience
     project: ProjectInfo
+    expected_planned: int | None
 
 
 def open_runs(reach_utc: datetime) -> list[OpenRun]:
@@ -125,6 +126,7 @@ def claim(run: OpenRun, sealer: str, now_utc: datetime, lease_seconds: float) ->
             content=CampaignContent(campaign.subject, campaign.html, campaign.text),
             audience=audiences.from_json(campaign.audience),
             project=project_queries.get_project(row.project_id),
+            expected_planned=row.expected_planned,
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-import psycopg
 import structlog
 from django.db import Error as DatabaseError
 
@@ -17,18 +18,22 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.bus.streams import SEND
 from todoku.campaigns import readiness, run_store
-from todoku.campaigns.audience_feed import AudienceFeed
+from todoku.campaigns.audience_feed import packed_audience
+from todoku.campaigns.errors import AudienceUnreadable
 from todoku.campaigns.left_out import LeftOut, forget
+from todoku.campaigns.packing import Packed, PackedBatch, PackedEnd, PackedOut, PackJob
 from todoku.campaigns.run_store import OpenRun, SealJob
 from todoku.campaigns.types import Reason, RunState
-from todoku.content.errors import TemplateInvalid
-from todoku.delivery.engine.sealing import Sealer
-from todoku.delivery.types import RunOrder, SealChunk
+from todoku.campaigns.unsubscribe import installation_key
+from todoku.delivery.engine.sealing import BATCH_SIZE, EncodedBatch, Sealer
+from todoku.delivery.types import RunOrder
+from todoku.guests import queries as guest_queries
 from todoku.kernel.clock import Clock
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
+THREAD_PEOPLE = 20_000  # packed in a fifth of a second
 _HOLD_ONE_IN = 10  # from this share of messages that can't be filled in on, a person should look first
 
 
@@ -42,13 +47,22 @@ class SealingDesk:
     """Claim and seal runs beside everything else the planner does, so that a huge one delays nobody."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, in_database: InDatabase, *, unsubscribe_base_url: str, lease_seconds: float
+        self,
+        bus: Bus,
+        clock: Clock,
+        in_database: InDatabase,
+        *,
+        unsubscribe_base_url: str,
+        lease_seconds: float,
+        thread_people: int = THREAD_PEOPLE,
     ) -> None:
+        """thread_people: larger audiences, and those of unknown size, get a process of their own."""
         self._bus = bus
         self._clock = clock
         self._in_database = in_database
         self._unsubscribe_base_url = unsubscribe_base_url
         self._lease_seconds = lease_seconds
+        self._thread_people = thread_people
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._jobs: dict[UUID, SealJob] = {}
 
@@ -87,7 +101,7 @@ class SealingDesk:
         names = {"project_id": job.project_id, "run_id": str(job.run_id), "seal": job.seal}
         try:
             await self._seal(job)
-        except (BusError, DatabaseError, psycopg.Error) as error:
+        except (BusError, DatabaseError, AudienceUnreadable) as error:
             log.warning("run.seal_failed", **names, error=str(error), kind=type(error).__name__)
         except Exception:
             # one run's trouble must not end the role; it is late and says so
@@ -103,22 +117,43 @@ class SealingDesk:
             messages = "; ".join(obstacle.message for obstacle in found)
             await self._hold(job, Reason(messages, "、".join(obstacle.message_ja for obstacle in found)))
             return
-        try:
-            feed = AudienceFeed(job, self._clock, unsubscribe_base_url=self._unsubscribe_base_url)
-        except TemplateInvalid as error:
-            await self._hold(job, Reason(str(error), "、".join(problem.message_ja for problem in error.problems)))
-            return
         draft = self._draft(job)
-        left_out = LeftOut(self._bus, self._clock, draft)
-        async with aclosing(feed.chunks()) as chunks:
-            order = await Sealer(self._bus, self._clock).seal(draft, _only_sendable(chunks, left_out))
+        left_out = LeftOut(self._bus, draft.run_id, job.seal)
+        pass_ = _Pass(left_out)
+        pack_job = await self._in_database(self._pack_job, job)
+        own_process = job.expected_planned is None or job.expected_planned > self._thread_people
+        async with aclosing(packed_audience(pack_job, own_process=own_process)) as packed:
+            order = await Sealer(self._bus, self._clock).seal_encoded(draft, pass_.batches(packed))
         order = await left_out.finish(order)
-        reason = _why_hold(feed)
+        reason = _why_hold(pass_.end)
         if reason is not None:
             await self._hold(job, reason)
         elif not await self._in_database(run_store.mark_sealed, job, order, self._clock.now_utc()):
             log.warning("run.seal_lost", project_id=job.project_id, run_id=str(job.run_id), seal=job.seal)
             await self._purge(job.run_id.hex, job.seal)
+
+    def _pack_job(self, job: SealJob) -> PackJob:
+        """Say how the audience is read; two statements."""
+        today = self._clock.now_utc().astimezone(ZoneInfo(job.project.time_zone)).date()
+        source = guest_queries.audience_copy(job.project_id, job.audience, today=today, clock=self._clock)
+        return PackJob(
+            project_id=job.project_id,
+            run_id=job.run_id.hex,
+            seal=job.seal,
+            now_utc=self._clock.now_utc(),
+            subject=job.content.subject,
+            html=job.content.html,
+            text=job.content.text,
+            shared_values=readiness.project_values(job.project),
+            unsubscribe_base_url=self._unsubscribe_base_url,
+            token_key=installation_key(),
+            batch_size=BATCH_SIZE,
+            due_at_utc=job.due_at,
+            time_zone=job.project.time_zone,
+            connection=source.connection,
+            statement=source.statement,
+            shop_names=dict(source.shop_names),
+        )
 
     async def _hold(self, job: SealJob, reason: Reason) -> None:
         await self._in_database(run_store.hold_claimed, job, reason, self._clock.now_utc())
@@ -154,31 +189,43 @@ class SealingDesk:
             to_send=0,
             not_sendable=0,
             content_hash="",
+            shared_values=readiness.project_values(job.project),
+            time_zone=job.project.time_zone,
         )
 
 
-async def _only_sendable(chunks: AsyncGenerator[SealChunk, None], left_out: LeftOut) -> AsyncIterator[SealChunk]:
-    async for chunk in chunks:
-        if chunk.not_sendable:
-            await left_out.keep(chunk.not_sendable)
-        if chunk.recipients:
-            yield SealChunk(recipients=chunk.recipients)
+class _Pass:
+    """One pass over a packed audience: batches go on, lines about who is left out are kept, the end is noted."""
+
+    def __init__(self, left_out: LeftOut) -> None:
+        self._left_out = left_out
+        self.end = PackedEnd(0, 0, 0, {})
+
+    async def batches(self, packed: AsyncGenerator[Packed, None]) -> AsyncIterator[EncodedBatch]:
+        async for one in packed:
+            if isinstance(one, PackedBatch):
+                yield EncodedBatch(one.number, one.people, one.payload)
+            elif isinstance(one, PackedOut):
+                await self._left_out.keep(one)
+            elif isinstance(one, PackedEnd):
+                self.end = one
 
 
-def _why_hold(feed: AudienceFeed) -> Reason | None:
+def _why_hold(end: PackedEnd) -> Reason | None:
     """Return why a person should look before this audience is mailed; None when nothing speaks against it."""
-    if feed.planned == 0:
+    if end.planned == 0:
         return Reason("nobody is in the audience any more", "条件に合うお客様が0人になりました")
-    if feed.to_send == 0:
+    if end.to_send == 0:
         return Reason(
-            f"none of the {feed.planned} people in the audience may be mailed any more",
-            f"条件に合う{feed.planned}人のうち、配信できる方がいなくなりました",
+            f"none of the {end.planned} people in the audience may be mailed any more",
+            f"条件に合う{end.planned}人のうち、配信できる方がいなくなりました",
         )
-    unrenderable = sum(feed.unrenderable.values())
-    if unrenderable and unrenderable * _HOLD_ONE_IN >= feed.to_send:
-        blame = ", ".join(f"{variable} ({count})" for variable, count in feed.unrenderable.most_common(3))
+    faulty = sum(end.faults.values())
+    if faulty * _HOLD_ONE_IN >= end.to_send:
+        most = Counter(end.faults).most_common(3)
+        blame = ", ".join(f"{variable} ({count})" for variable, count in most)
         return Reason(
-            f"{unrenderable} of {feed.to_send} messages can't be filled in: {blame}",
-            f"{feed.to_send}通のうち{unrenderable}通で差し込みができません: {blame}",
+            f"{faulty} of {end.to_send} messages can't be filled in: {blame}",
+            f"{end.to_send}通のうち{faulty}通で差し込みができません: {blame}",
         )
     return None

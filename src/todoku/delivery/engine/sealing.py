@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -36,11 +38,28 @@ IN_FLIGHT = 8
 _MOST_TRIES = 10
 
 
+class EncodedBatch(NamedTuple):
+    """One batch as it is stored. number: from 0, without a gap; people: how many recipients it holds."""
+
+    number: int
+    people: int
+    payload: bytes
+
+
 @dataclass(slots=True)
 class _Tally:
     batches: int = 0
     to_send: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def take(self, batch: EncodedBatch) -> int:
+        """Count the next batch and return its number; raises ValueError when one is missing."""
+        if batch.number != self.batches:
+            raise ValueError(f"batch {batch.number} comes where {self.batches} is next")
+        self.digest.update(batch.payload)
+        self.batches += 1
+        self.to_send += batch.people
+        return batch.number
 
 
 class Sealer:
@@ -57,8 +76,15 @@ class Sealer:
         """Publish every batch and return the draft with batches, to_send and content_hash filled in.
 
         `not_sendable` of the chunks is not looked at. The caller then puts the order into KV `runs`; before that no
-        sender looks at these batches. Raises SealConflict when this seal number holds something else, BusUnavailable
-        when the bus stays away, ValueError when the run id is not a UUID.
+        sender looks at these batches. Raises as `seal_encoded`.
+        """
+        return await self.seal_encoded(draft, self._encoded(draft, audience))
+
+    async def seal_encoded(self, draft: RunOrder, batches: AsyncIterable[EncodedBatch]) -> RunOrder:
+        """Publish batches that were encoded elsewhere (`encode_numbered`), in order of their numbers; as `seal`.
+
+        Raises SealConflict when this seal number holds something else, BusUnavailable when the bus stays away,
+        ValueError when the run id is not a UUID or a number is missing.
         """
         uuid.UUID(draft.run_id)
         began_seconds = self._clock.monotonic_seconds()
@@ -66,10 +92,11 @@ class Sealer:
         tally.digest.update(_words_of(draft))
         publishing: set[asyncio.Task[None]] = set()
         try:
-            async for subject_payload in self._payloads(draft, audience, tally):
+            async for batch in batches:
                 if len(publishing) >= IN_FLIGHT:
                     await _collect(publishing, asyncio.FIRST_COMPLETED)
-                publishing.add(asyncio.create_task(self._store(*subject_payload)))
+                subject = send_subject(draft.run_id, draft.seal, tally.take(batch))
+                publishing.add(asyncio.create_task(self._store(subject, batch.payload)))
             while publishing:
                 await _collect(publishing, asyncio.ALL_COMPLETED)
         finally:
@@ -86,17 +113,21 @@ class Sealer:
             content_hash=tally.digest.hexdigest(),
         )
 
-    async def _payloads(
-        self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk], tally: _Tally
-    ) -> AsyncIterator[tuple[str, bytes]]:
+    async def _encoded(
+        self, draft: RunOrder, audience: AsyncIterable[SealChunk] | Iterable[SealChunk]
+    ) -> AsyncIterator[EncodedBatch]:
         recipients: list[Recipient] = []
+        names = (draft.project_id, draft.run_id, draft.seal)
+        number = 0
         async for chunk in _each(audience):
             recipients.extend(chunk.recipients)
             while len(recipients) >= self._batch_size:
-                yield _batch(draft, recipients[: self._batch_size], tally)
+                payload = encode_numbered(names, number, recipients[: self._batch_size])
+                yield EncodedBatch(number, self._batch_size, payload)
                 del recipients[: self._batch_size]
+                number += 1
         if recipients:
-            yield _batch(draft, recipients, tally)
+            yield EncodedBatch(number, len(recipients), encode_numbered(names, number, recipients))
 
     async def _store(self, subject: str, payload: bytes) -> None:
         """Store the payload as the only message of its subject, however often this is tried."""
@@ -114,11 +145,18 @@ class Sealer:
             await asyncio.sleep(back_off.wait_seconds(attempt))  # what may be stored by now is seen as a conflict
 
     async def _require_nothing_else(self, draft: RunOrder, batches: int) -> None:
-        """Raise SealConflict when an earlier, longer sealing left batches behind ours."""
-        counts = await self._bus.subject_counts(SEND, f"send.{draft.run_id}.{draft.seal}.*")
-        if len(counts) != batches:
+        """Raise SealConflict when an earlier, longer sealing left batches behind ours.
+
+        It published in order with IN_FLIGHT gaps at most, so one of the next IN_FLIGHT + 1 would be there; asking for
+        all subjects would take memory that grows with the audience.
+        """
+        beyond = [
+            self._bus.last_message(SEND, send_subject(draft.run_id, draft.seal, number))
+            for number in range(batches, batches + IN_FLIGHT + 1)
+        ]
+        if any(found is not None for found in await asyncio.gather(*beyond)):
             raise SealConflict(
-                f"seal {draft.seal} of run {draft.run_id} holds {len(counts)} batches instead of {batches}",
+                f"seal {draft.seal} of run {draft.run_id} holds more than {batches} batches",
                 kept="the stored batches were not touched",
                 todo="seal this run again under the next seal number",
             )
@@ -140,16 +178,19 @@ class Sealer:
             )
 
 
-def _batch(draft: RunOrder, recipients: list[Recipient], tally: _Tally) -> tuple[str, bytes]:
+def encode_numbered(
+    names: tuple[str, str, int],
+    number: int,
+    recipients: Sequence[Recipient],
+    *,
+    time_zone: str = "",
+    release_at_utc: datetime | None = None,
+) -> bytes:
+    """Return the bytes of one batch, its recipients numbered from 0. names: project, run and seal. Pure."""
     numbered = tuple(
         Recipient(index, one.guest_id, one.address, one.name, one.values) for index, one in enumerate(recipients)
     )
-    batch = Batch(draft.project_id, draft.run_id, draft.seal, tally.batches, numbered)
-    payload = encode_batch(batch)
-    tally.digest.update(payload)
-    tally.batches += 1
-    tally.to_send += len(recipients)
-    return send_subject(draft.run_id, draft.seal, batch.number), payload
+    return encode_batch(Batch(*names, number, numbered, time_zone, release_at_utc))
 
 
 def _words_of(draft: RunOrder) -> bytes:
