@@ -18,7 +18,7 @@ import pytest
 from tests.integration.delivery.delivery_world import CLOCK, journal, outcomes, seal_and_post, settled, until
 
 from todoku.bus.connection import Bus
-from todoku.delivery.transports.conformance import ScriptedRelay
+from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.types import RecipientState
 
 CONNECTIONS = 5

@@ -14,9 +14,9 @@ STREAM = (
 )
 REPLIES = [
     Reply(220, "relay.example ESMTP"),
-    Reply(250, "relay.example SIZE 100 8BITMIME"),
+    Reply(250, "relay.example SIZE 100 8BITMIME", ("relay.example", "SIZE 100", "8BITMIME")),
     Reply(250, "2.1.0 ok"),
-    Reply(550, "5.1.1 nobody 5.1.1 here"),
+    Reply(550, "5.1.1 nobody 5.1.1 here", ("5.1.1 nobody", "5.1.1 here")),
     Reply(354, ""),
     Reply(250, "山"),
     Reply(421, "4.3.2 bye"),

@@ -6,26 +6,28 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Handover:
     """One call of `send`: resolves `done` when each of its envelopes has its answer."""
 
     sink: AnswerSink
     waiting: int
     done: asyncio.Future[None]
+    flow: str = ""
     answers: list[Answer] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One envelope and what was learnt about it. tries: connections that were lost before its end."""
+class Job(msgspec.Struct, eq=False):
+    """One envelope and what was learnt about it. blame: grows with each connection lost under it."""
 
     envelope: Envelope
     handover: Handover
-    tries: int = 0
+    blame: int = 0
 
     def answer(self, kind: AnswerKind, text: str, *, relay_failed: bool = False) -> None:
         """Give the one answer of this envelope to sink and caller."""
@@ -38,7 +40,7 @@ class Job:
             handover.done.set_result(None)
 
 
-def handover_of(envelopes: Sequence[Envelope], sink: AnswerSink) -> tuple[Handover, list[Job]]:
+def handover_of(envelopes: Sequence[Envelope], sink: AnswerSink, flow: str = "") -> tuple[Handover, list[Job]]:
     """Return the handover of the envelopes and a job for each, in order."""
-    handover = Handover(sink, len(envelopes), asyncio.get_running_loop().create_future())
+    handover = Handover(sink, len(envelopes), asyncio.get_running_loop().create_future(), flow)
     return handover, [Job(envelope, handover) for envelope in envelopes]

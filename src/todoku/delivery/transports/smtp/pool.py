@@ -4,50 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import ssl
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 
 import structlog
 
 from todoku.delivery.transports.smtp.connection import SmtpConnection, TimeLimits
+from todoku.delivery.transports.smtp.exchange import Trust
+from todoku.delivery.transports.smtp.fair_queue import FairQueue
 from todoku.delivery.transports.smtp.job import Job, handover_of
+from todoku.delivery.transports.smtp.relay import Relay, TlsMode, read_relay_url
+from todoku.delivery.transports.smtp.tls import client_context, why_tls_failed
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
-_MOST_TRIES = 3  # connections that may break under one message before it is answered TEMPORARY
+_MOST_BLAME = 12  # then a message is answered TEMPORARY: three connections that broke under it first of all,
+_BLAME_FIRST, _BLAME_LATER = 4, 1  # or twelve that had taken others before
 _WATCH_SECONDS = 1.0
 
 
 class SmtpTransport:
-    """Hand messages to one relay (RFC 5321, pipelined by RFC 2920); passes `check_transport`.
+    """Hand messages to one relay (RFC 5321; BDAT by RFC 3030 where offered); passes `check_transport`.
 
     A connection that breaks before the end of a message costs nothing: the message goes over the next one. After
-    the end was written it means UNKNOWN. A relay that can't be reached means TEMPORARY for everything that waits,
-    at once; the caller decides when to come back.
+    the end was written it means UNKNOWN. A relay that can't be reached, or refuses us, or has no valid certificate,
+    means TEMPORARY with `relay_failed` for everything that waits, at once; the caller decides when to come back.
     """
 
     def __init__(
         self,
-        relay_url: str,
+        relay_url: str | Relay,
         *,
-        connections: int = 10,
+        connections: int | None = None,
         limits: TimeLimits | None = None,
         clock: Clock | None = None,
         ehlo_name: str = "",
     ) -> None:
-        """Prepare, connect nothing yet; raises ConfigurationError. relay_url: smtp://host[:25]."""
-        self.host, self.port = _relay_of(relay_url)
-        if not 1 <= connections <= 1_000:
-            raise ConfigurationError(f"connections must be 1-1000, not {connections}")
-        self._most_connections = connections
+        """Prepare, connect nothing yet; raises ConfigurationError. relay_url: see `relay`; connections overrides it."""
+        relay = relay_url if isinstance(relay_url, Relay) else read_relay_url(relay_url)
+        if connections is not None:
+            if not 1 <= connections <= 1_000:
+                raise ConfigurationError(f"connections must be 1-1000, not {connections}")
+            relay = replace(relay, connections=connections)
+        self.relay = relay
+        self._tls = client_context(relay)
         self._limits = limits or TimeLimits()
         self._clock = clock or SystemClock()
-        self._ehlo_name = ehlo_name or _own_name()
-        self._waiting: deque[Job] = deque()
+        self._ehlo_name = ehlo_name or relay.ehlo_name or _own_name()
+        self._queue = FairQueue()
+        self._trust = Trust()
         self._connections: set[SmtpConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connecting = 0
@@ -62,11 +71,14 @@ class SmtpTransport:
         return bool(self._all_eight_bit)
 
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
-        """Hand over all envelopes; returns one answer each, in the order in which they came. Never raises."""
+        """Hand over all envelopes; returns one answer each, in the order in which they came. Never raises.
+
+        flow: whose messages these are; flows that wait at the same time take turns by octets (`FairQueue`).
+        """
         if not envelopes:
             return []
-        handover, jobs = handover_of(envelopes, sink)
-        self._waiting.extend(jobs)
+        handover, jobs = handover_of(envelopes, sink, flow)
+        self._queue.add(jobs, flow)
         self._set_to_work()
         await handover.done
         return handover.answers
@@ -93,24 +105,29 @@ class SmtpTransport:
     # --- ConnectionOwner ---
 
     def next_job(self) -> Job | None:
-        """Return the next message that waits."""
-        return self._waiting.popleft() if self._waiting else None
+        """Return the message whose turn it is."""
+        return self._queue.pop()
 
-    def put_back(self, job: Job, why: str) -> None:
-        """Let a message that was not completed go over another connection, a few times."""
-        job.tries += 1
-        if job.tries >= _MOST_TRIES or self._closed:
+    def share(self) -> int:
+        """Return what one connection should take, so that a small run goes over all of them at once."""
+        return -(-len(self._queue) // self.relay.connections) or 1
+
+    def put_back(self, job: Job, why: str, *, counts: bool = True) -> None:
+        """Let a message that was certainly not accepted go over another connection, a few times."""
+        job.blame += _BLAME_FIRST if counts else _BLAME_LATER
+        if job.blame >= _MOST_BLAME or self._closed:
             job.answer(AnswerKind.TEMPORARY, why, relay_failed=True)
         else:
-            self._waiting.appendleft(job)
+            self._queue.put_front(job)
 
     def take_back(self, job: Job, why: str) -> None:
         """Answer TEMPORARY for everything of this handover that no connection has opened."""
-        kept = deque(one for one in self._waiting if one.handover is not job.handover)
-        mine = [one for one in self._waiting if one.handover is job.handover]
-        self._waiting = kept
-        for one in mine:
+        for one in self._queue.take_handover(job.handover):
             one.answer(AnswerKind.TEMPORARY, why)
+
+    def encrypt(self, connection: SmtpConnection, transport: asyncio.Transport) -> None:
+        """Begin TLS after STARTTLS."""
+        self._start(self._encrypt(connection, transport))
 
     def connection_ready(self, connection: SmtpConnection) -> None:
         """Give the connection work."""
@@ -123,7 +140,7 @@ class SmtpTransport:
         self._connections.discard(connection)
         if not was_ready and why != "closed":
             self._connect_failed(why)
-        elif self._waiting and not self._closed:
+        elif self._queue and not self._closed:
             self._set_to_work()
 
     # --- connections ---
@@ -133,51 +150,82 @@ class SmtpTransport:
             self._fail_waiting("the transport was closed", relay_failed=True)
             return
         for connection in tuple(self._connections):
-            if not self._waiting:
+            if not self._queue:
                 break
             connection.wake()
-        wanted = min(self._most_connections, len(self._waiting) + len(self._connections))
+        wanted = min(self.relay.connections, len(self._queue) + len(self._connections))
         for _ in range(wanted - len(self._connections) - self._connecting):
             self._connecting += 1
-            task = asyncio.get_running_loop().create_task(self._connect())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._connect())
         if self._watching is None:
             self._watch()
 
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
+        relay = self.relay
+        made: list[SmtpConnection] = []
 
         def make() -> SmtpConnection:
-            connection = SmtpConnection(self, self._ehlo_name, self._clock.monotonic_seconds)
-            self._connections.add(connection)
-            return connection
+            made.append(SmtpConnection(self, relay, self._ehlo_name, self._trust, self._clock.monotonic_seconds))
+            self._connections.add(made[0])
+            return made[0]
 
         failure = ""
+        implicit = self._tls if relay.tls is TlsMode.IMPLICIT else None
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                await loop.create_connection(make, self.host, self.port)
+                await asyncio.get_running_loop().create_connection(
+                    make,
+                    relay.host,
+                    relay.port,
+                    ssl=implicit,
+                    server_hostname=relay.host if implicit else None,
+                )
         except TimeoutError:
-            failure = f"{self.host}:{self.port} did not answer in {self._limits.connect_seconds:g} s"
+            failure = f"{relay.name} did not answer in {self._limits.connect_seconds:g} s"
+        except ssl.SSLError as error:
+            failure = why_tls_failed(relay, error)
         except OSError as error:
-            failure = f"{self.host}:{self.port} can't be reached: {error.strerror or error}"
+            failure = f"{relay.name} can't be reached: {error.strerror or error}"
         finally:
             self._connecting -= 1
         if failure:
+            self._connections.difference_update(made)
             self._connect_failed(failure)
+
+    async def _encrypt(self, connection: SmtpConnection, transport: asyncio.Transport) -> None:
+        assert self._tls is not None, "STARTTLS is not asked for without a context"
+        try:
+            encrypted = await asyncio.get_running_loop().start_tls(
+                transport,
+                connection,
+                self._tls,
+                server_hostname=self.relay.host,
+                ssl_handshake_timeout=self._limits.connect_seconds,
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            connection.fail(why_tls_failed(self.relay, error))
+            return
+        if encrypted is None:
+            connection.fail(f"{self.relay.name}: the connection was lost in the TLS handshake")
+        else:
+            connection.encrypted(encrypted)
 
     def _connect_failed(self, why: str) -> None:
         if self._closed:
             return
         if why != self._last_failure:
-            log.warning("delivery.relay_connection_failed", relay=f"{self.host}:{self.port}", why=why)
+            log.warning("delivery.relay_connection_failed", relay=self.relay.name, why=why)
             self._last_failure = why
         if not self._connecting and not self._connections:
             self._fail_waiting(why, relay_failed=True)
 
     def _fail_waiting(self, why: str, *, relay_failed: bool) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for job in waiting:
+        for job in self._queue.take_all():
             job.answer(AnswerKind.TEMPORARY, why, relay_failed=relay_failed)
 
     def _watch(self) -> None:
@@ -187,22 +235,21 @@ class SmtpTransport:
             if late == "idle":
                 connection.quit()
             elif late:
-                log.warning("delivery.relay_too_slow", relay=f"{self.host}:{self.port}", why=late)
+                log.warning("delivery.relay_too_slow", relay=self.relay.name, why=late)
                 connection.abort(late)
+        if self._trust.broken and not self._trust.told:
+            self._trust.told = True
+            log.warning(
+                "delivery.relay_breaks_chunking",
+                relay=self.relay.name,
+                why=self._trust.broken,
+                instead="messages go by DATA from now on",
+            )
         if self._connections or self._connecting:
             shortest = min(self._limits.command_seconds, self._limits.final_seconds, self._limits.idle_seconds)
             self._watching = asyncio.get_running_loop().call_later(min(_WATCH_SECONDS, shortest / 4), self._watch)
         else:
             self._watching = None
-
-
-def _relay_of(relay_url: str) -> tuple[str, int]:
-    parts = urlsplit(relay_url)
-    if parts.scheme != "smtp" or not parts.hostname:
-        raise ConfigurationError(f"the relay must be smtp://host:port, not {relay_url!r}")
-    if parts.username or parts.password:
-        raise ConfigurationError("a relay that wants a password is not supported yet: use one that trusts this host")
-    return parts.hostname, parts.port or 25
 
 
 def _own_name() -> str:

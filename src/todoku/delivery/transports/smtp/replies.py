@@ -14,10 +14,14 @@ class BrokenReply(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One whole reply. code: 200-599. text: its lines without code, joined by a blank; enhanced codes stay in it."""
+    """One whole reply. code: 200-599. text: its lines without code, joined by a blank; enhanced codes stay in it.
+
+    lines: those lines one by one when there were several, else ().
+    """
 
     code: int
     text: str
+    lines: tuple[str, ...] = ()
 
     def verbatim(self) -> str:
         """Return the reply as one line, as the ledger keeps it."""
@@ -30,6 +34,7 @@ class ReplyReader:
     def __init__(self) -> None:
         self._rest = b""
         self._lines: list[bytes] = []
+        self._lines_bytes = 0
 
     @property
     def between_replies(self) -> bool:
@@ -53,14 +58,16 @@ class ReplyReader:
 
     def _joined(self, line: bytes) -> Reply | None:
         self._lines.append(line)
+        self._lines_bytes += len(line)
         if line[3:4] == b"-":
-            if len(self._lines) > 1_000:
-                raise BrokenReply("a reply of more than 1,000 lines")
+            if len(self._lines) > 1_000 or self._lines_bytes > LONGEST_REPLY_BYTES:
+                raise BrokenReply(f"a reply of more than 1,000 lines or {LONGEST_REPLY_BYTES:,} octets")
             return None
-        lines, self._lines = self._lines, []
+        lines, self._lines, self._lines_bytes = self._lines, [], 0
         if any(one[:3] != line[:3] for one in lines):
             raise BrokenReply(f"a reply changes its code half-way: {lines[0][:80]!r}")
-        return Reply(read_line(line).code, " ".join(one[4:].decode("utf-8", "replace").rstrip() for one in lines))
+        texts = tuple(one[4:].decode("utf-8", "replace").rstrip() for one in lines)
+        return Reply(read_line(line).code, " ".join(texts), texts)
 
 
 @lru_cache(maxsize=1024)  # a relay says the same few things for every message
