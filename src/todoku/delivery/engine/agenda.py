@@ -6,7 +6,7 @@ Each recipient has a back-off of their own, so that one domain's grey list holds
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,21 +36,30 @@ class Agenda:
     __slots__ = ("_asleep", "_ready", "_rests", "_rules")
 
     def __init__(self, pending: Iterable[int], resting: Iterable[Rest], rules: RetryRules, now_utc: datetime) -> None:
-        """resting: as the journal's last line says; a rest that a clock set too far ahead is cut to the longest."""
+        """resting: as the journal's last line says; a rest that a clock set too far ahead is cut to the longest.
+
+        Who rests in that line and was settled since (in the window of a sender that died) is not asked again.
+        """
         self._rules = rules
+        waiting = list(pending)
+        known = set(waiting)
         latest_utc = now_utc + timedelta(seconds=rules.slow.cap_seconds)
-        self._rests = {one.index: Rest(one.index, one.tries, min(one.until_utc, latest_utc)) for one in resting}
+        self._rests = {
+            one.index: Rest(one.index, one.tries, min(one.until_utc, latest_utc))
+            for one in resting
+            if one.index in known
+        }
         self._asleep = set(self._rests)
-        self._ready = [index for index in pending if index not in self._asleep]
+        self._ready = [index for index in waiting if index not in self._asleep]
 
     def __bool__(self) -> bool:
         """Tell whether anybody is ready or asleep."""
         return bool(self._ready or self._asleep)
 
     @property
-    def ready(self) -> int:
-        """Return how many may be asked now."""
-        return len(self._ready)
+    def ready(self) -> Sequence[int]:
+        """Return who may be asked now, in order."""
+        return self._ready
 
     @property
     def rests(self) -> list[Rest]:
@@ -69,6 +78,11 @@ class Agenda:
         taken, self._ready = self._ready[:count], self._ready[count:]
         return taken
 
+    def take_these(self, indexes: Collection[int]) -> None:
+        """Take these from those who are ready."""
+        chosen = set(indexes)
+        self._ready = [index for index in self._ready if index not in chosen]
+
     def put_back(self, indexes: Iterable[int]) -> None:
         """Let these be ready again, first of all."""
         self._ready = [*indexes, *self._ready]
@@ -86,7 +100,11 @@ class Agenda:
         self._rests.pop(index, None)
 
     def seconds_until_next(self, now_utc: datetime) -> float:
-        """Return how long until the first rest is over; 0 when somebody is ready."""
+        """Return how long until the first rest is over; 0 when somebody is ready.
+
+        Never longer than the longest rest: a clock that was set back by an hour must not make a batch wait for one.
+        """
         if self._ready or not self._asleep:
             return 0.0
-        return max(0.0, (min(self._rests[index].until_utc for index in self._asleep) - now_utc).total_seconds())
+        seconds = (min(self._rests[index].until_utc for index in self._asleep) - now_utc).total_seconds()
+        return min(max(0.0, seconds), self._rules.slow.cap_seconds)
