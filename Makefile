@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
 
-.PHONY: help demo test check fmt messages clean
+.PHONY: help demo test check chaos fmt messages clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ check: $(VENV)/.dev ## Lint, types, arrows between rooms, links in the docs
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy src tests bench
 	@$(BIN)/python -m pytest -q tests/unit/docs
+
+ROUNDS ?= 200
+chaos: $(VENV)/.dev ## Kill and pause everything while twenty runs send: make chaos ROUNDS=200
+	@$(BIN)/python -m tests.chaos.everything --rounds $(ROUNDS)
 
 fmt: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix src tests bench
