@@ -92,27 +92,28 @@ async def plan(stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def send(stage: Stage, stop: asyncio.Event) -> None:
-    """Let sealed runs leave through the relay."""
+    """Let sealed runs leave, by the relay or the way out that their campaign names."""
+    from todoku.config.ways_out import open_ways_out
     from todoku.content.rendering import make_renderer
     from todoku.delivery.engine.sender import Sender
-    from todoku.delivery.transports.smtp import SmtpTransport
 
-    if not stage.settings.relay_url:
+    ways = open_ways_out(stage.settings, stage.clock)
+    if not ways.transports:
         log.warning("send.no_relay", todo="set TODOKU_RELAY_URL=smtp://host:port; until then runs wait and are late")
         await stop.wait()
         return
-    transport = SmtpTransport(stage.settings.relay_url, clock=stage.clock)
     sender = Sender(
         stage.bus,
-        transport,
+        ways.transports,
         make_renderer,
         stage.clock,
         local_answers=stage.settings.home / "answers",
+        signer_of=ways.desk.signer_of,
     )
     try:
         await sender.run(stop)
     finally:
-        await transport.close()
+        await ways.close()
 
 
 async def book(stage: Stage, stop: asyncio.Event) -> None:

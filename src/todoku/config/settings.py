@@ -9,7 +9,10 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
           TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
-          TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the built-in sink (demo) or held
+          TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the demo's own, or they wait;
+                                 all kinds, and several for fail-over: docs/transports.md
+          TODOKU_TRANSPORTS      name=URL name=URL: more ways out, which campaigns choose by name
+          TODOKU_MESSAGE_MAX_OCTETS  a longer message is not sent, default 10000000
           TODOKU_SEAL_LEAD_SECONDS  how long before its due time a run is sealed, default 900
           TODOKU_PRE_SEAL_SECONDS   and a first time, against a database that is away by then, default 86400
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
@@ -54,6 +57,8 @@ class Settings:
     smtp_listen: Listen
     lmtp_listen: Listen | None
     relay_url: str
+    transports: str
+    message_max_octets: int
     seal_lead_seconds: float
     pre_seal_seconds: float
     mail_domain: str
@@ -88,6 +93,8 @@ class Settings:
             "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
             "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
             "TODOKU_RELAY_URL": self.relay_url,
+            "TODOKU_TRANSPORTS": self.transports,
+            "TODOKU_MESSAGE_MAX_OCTETS": str(self.message_max_octets),
             "TODOKU_SEAL_LEAD_SECONDS": str(self.seal_lead_seconds),
             "TODOKU_PRE_SEAL_SECONDS": str(self.pre_seal_seconds),
             "TODOKU_MAIL_DOMAIN": self.mail_domain,
@@ -163,6 +170,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
         lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
         relay_url=env.get("TODOKU_RELAY_URL", ""),
+        transports=env.get("TODOKU_TRANSPORTS", ""),
+        message_max_octets=_octets(env, "TODOKU_MESSAGE_MAX_OCTETS", 10_000_000),
         seal_lead_seconds=_seconds(env, "TODOKU_SEAL_LEAD_SECONDS", 900.0),
         pre_seal_seconds=_seconds(env, "TODOKU_PRE_SEAL_SECONDS", 86_400.0),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
@@ -195,6 +204,13 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not 0.0 <= seconds <= 30 * 86_400.0:
         raise ConfigurationError(f"{name} must be a number of seconds between 0 and 30 days, not {text!r}")
     return seconds
+
+
+def _octets(env: Mapping[str, str], name: str, usual: int) -> int:
+    text = env.get(name) or str(usual)
+    if not (text.isascii() and text.isdigit() and 1_000 <= int(text) <= 100_000_000):
+        raise ConfigurationError(f"{name} must be 1000-100000000 octets, not {text!r}")
+    return int(text)
 
 
 def _listen(env: Mapping[str, str], name: str, default: str) -> Listen:

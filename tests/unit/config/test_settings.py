@@ -28,6 +28,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("TODOKU_SMTP_LISTEN", "localhost:smtp"),
         ("TODOKU_LMTP_LISTEN", "localhost:65536"),
         ("TODOKU_DEMO", "yes"),
+        ("TODOKU_MESSAGE_MAX_OCTETS", "10MB"),
+        ("TODOKU_MESSAGE_MAX_OCTETS", "999"),
     ],
 )
 def test_an_odd_value_is_refused_with_its_name(name: str, value: str) -> None:
@@ -43,6 +45,9 @@ def test_a_child_process_gets_the_same_settings() -> None:
         "TODOKU_ALLOWED_HOSTS": "a.example, b.example",
         "TODOKU_DEMO": "1",
         "TODOKU_MAIL_DOMAIN": "IN.Example.com",
+        "TODOKU_RELAY_URL": "smtp://a.example,smtp://b.example",
+        "TODOKU_TRANSPORTS": "bulk=smtp://c.example",
+        "TODOKU_MESSAGE_MAX_OCTETS": "2000000",
     }
     settings = load_settings(given)
     assert load_settings(settings.environment()) == settings

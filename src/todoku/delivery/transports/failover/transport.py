@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from todoku.delivery.errors import HandOverForbidden
 from todoku.delivery.transports.failover.circuit import Circuit, CircuitState
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope, Transport
 from todoku.kernel.clock import Clock
@@ -52,21 +53,23 @@ class FailOverTransport:
 
     @property
     def eight_bit(self) -> bool:
-        """Tell what the relay in use takes; 8-bit content never reaches one that is not known to take it."""
-        return self._usable()[0].transport.eight_bit
+        """Tell what the relay in use takes, and the one to be tried next; what does not fit is composed anew."""
+        probe = self._due()
+        return self._usable()[0].transport.eight_bit and (probe is None or probe.transport.eight_bit)
 
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
         """Hand over all envelopes; returns one answer each, in the order in which they came. Never raises."""
         if not envelopes:
             return []
-        probe = next((way for way in self._ways if self._state(way) is CircuitState.DUE), None)
-        if probe is None or self._state(self._usable()[0]) is not CircuitState.CLOSED:
+        probe = self._due()
+        first = next((one for one in envelopes if probe is not None and _fits(one, probe)), None)
+        if probe is None or first is None or self._state(self._usable()[0]) is not CircuitState.CLOSED:
             return await self._send_in_order(envelopes, sink, flow, self._usable())
         probe.circuit.begin_probe()
         others = self._usable()
         answers = await asyncio.gather(
-            self._send_in_order(envelopes[:1], sink, flow, [probe, *others]),
-            self._send_in_order(envelopes[1:], sink, flow, others),
+            self._send_in_order([first], sink, flow, [probe, *others]),
+            self._send_in_order([one for one in envelopes if one is not first], sink, flow, others),
         )
         return [answer for some in answers for answer in some]
 
@@ -81,6 +84,10 @@ class FailOverTransport:
         """Return the relays whose circuit is closed, in order; all of them when there is none."""
         return [way for way in self._ways if self._state(way) is CircuitState.CLOSED] or self._ways
 
+    def _due(self) -> Way | None:
+        """Return the first relay that one message should try again."""
+        return next((way for way in self._ways if self._state(way) is CircuitState.DUE), None)
+
     async def _send_in_order(
         self, envelopes: Sequence[Envelope], sink: AnswerSink, flow: str, ways: Sequence[Way]
     ) -> list[Answer]:
@@ -88,58 +95,64 @@ class FailOverTransport:
         answers: list[Answer] = []
         left = envelopes
         for place, way in enumerate(ways):
+            fitting = [envelope for envelope in left if _fits(envelope, way)]
+            if len(fitting) < len(left):
+                answers.extend(_compose_anew((one for one in left if not _fits(one, way)), way, sink))
+            watch = _Watch(sink, may_go_on=place + 1 < len(ways))
+            heard = await way.transport.send(fitting, watch, flow=flow) if fitting else []
+            self._judge(way, heard, watch)
+            answers.extend(answer for answer in heard if answer.ref not in watch.go_on)
+            left = [envelope for envelope in fitting if envelope.ref in watch.go_on]
             if not left:
                 break
-            if place:
-                left = self._keep_eight_bit(left, way, sink, answers)
-            watch = _Watch(sink, may_go_on=place + 1 < len(ways))
-            heard = await way.transport.send(left, watch, flow=flow) if left else []
-            self._judge(way, heard)
-            answers.extend(answer for answer in heard if answer.ref not in watch.go_on)
-            left = [envelope for envelope in left if envelope.ref in watch.go_on]
         return answers
 
-    def _keep_eight_bit(
-        self, envelopes: Sequence[Envelope], way: Way, sink: AnswerSink, answers: list[Answer]
-    ) -> Sequence[Envelope]:
-        """Return what the relay can carry; the rest is answered TEMPORARY, so that it is composed anew for it."""
-        if way.transport.eight_bit:
-            return envelopes
-        fitting = []
-        for envelope in envelopes:
-            if envelope.content.isascii():
-                fitting.append(envelope)
-                continue
-            answer = Answer(envelope.ref, AnswerKind.TEMPORARY, f"to be composed in 7 bits for {way.name}")
-            sink.answered(answer)
-            answers.append(answer)
-        return fitting
-
-    def _judge(self, way: Way, answers: Sequence[Answer]) -> None:
+    def _judge(self, way: Way, answers: Sequence[Answer], watch: _Watch) -> None:
         """Learn from one call's answers whether the relay can be talked to."""
-        if not answers:
+        spoken = [answer for answer in answers if not (watch.took_back and answer.kind is AnswerKind.TEMPORARY)]
+        if not spoken:
             way.circuit.nothing_learnt()
-        elif all(answer.relay_failed for answer in answers):
+        elif all(answer.relay_failed for answer in spoken):
             if way.circuit.failed(self._clock.monotonic_seconds()):
-                log.error("delivery.relay_passed_over", relay=way.name, why=answers[0].text)
+                log.error("delivery.relay_passed_over", relay=way.name, why=spoken[0].text)
         elif way.circuit.succeeded():
             log.info("delivery.relay_recovered", relay=way.name)
+
+
+def _fits(envelope: Envelope, way: Way) -> bool:
+    return way.transport.eight_bit or envelope.content.isascii()
+
+
+def _compose_anew(envelopes: Iterable[Envelope], way: Way, sink: AnswerSink) -> list[Answer]:
+    """Answer TEMPORARY for 8-bit content that this relay is not known to take; the next attempt is composed for it."""
+    answers = []
+    for envelope in envelopes:
+        answer = Answer(envelope.ref, AnswerKind.TEMPORARY, f"to be composed in 7 bits for {way.name}")
+        sink.answered(answer)
+        answers.append(answer)
+    return answers
 
 
 class _Watch:
     """Stands between a relay and the sink. go_on: messages whose answer the sink need not hear: the next relay's will.
 
-    Only messages whose end was never written go on: their second hand-over is the first that can complete them.
+    took_back: the caller forbade a hand-over, so a TEMPORARY answer may be its word and not the relay's. Only messages
+    whose end was never written go on: their second hand-over is the first that can complete them.
     """
 
     def __init__(self, sink: AnswerSink, *, may_go_on: bool) -> None:
         self.go_on: set[int] = set()
+        self.took_back = False
         self._sink = sink
         self._may_go_on = may_go_on
         self._marked: set[int] = set()
 
     def about_to_complete(self, ref: int) -> None:
-        self._sink.about_to_complete(ref)
+        try:
+            self._sink.about_to_complete(ref)
+        except HandOverForbidden:
+            self.took_back = True
+            raise
         self._marked.add(ref)
 
     def answered(self, answer: Answer) -> None:

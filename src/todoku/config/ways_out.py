@@ -1,0 +1,53 @@
+"""The ways out of an installation: its transports by name, and who signs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from todoku.config.settings import Settings
+from todoku.delivery.signing import KeyFolder, SigningDesk
+from todoku.delivery.transports.opening import OpenOptions, open_transport, read_named_urls
+from todoku.delivery.types import Transport
+from todoku.kernel.clock import Clock
+from todoku.kernel.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WaysOut:
+    """Transports by the names that campaigns choose, "" = the default, and the desk that signs for all of them."""
+
+    transports: dict[str, Transport]
+    desk: SigningDesk
+
+    async def close(self) -> None:
+        """Close every connection politely, and the threads."""
+        await asyncio.gather(*(transport.close() for transport in self.transports.values()))
+        self.desk.close()
+
+
+def urls_by_name(settings: Settings) -> dict[str, str]:
+    """Return the URL, or URLs, of each transport; raises ConfigurationError."""
+    urls = read_named_urls(settings.transports)
+    if settings.relay_url:
+        urls[""] = settings.relay_url
+    return urls
+
+
+def open_ways_out(settings: Settings, clock: Clock) -> WaysOut:
+    """Open all transports and read all DKIM keys; raises ConfigurationError that names the setting, never a secret."""
+    options = OpenOptions(most_octets=settings.message_max_octets)
+    transports = {}
+    for name, urls in urls_by_name(settings).items():
+        try:
+            transports[name] = open_transport(urls, clock, options)
+        except ConfigurationError as error:
+            setting = f"TODOKU_TRANSPORTS {name}" if name else "TODOKU_RELAY_URL"
+            raise ConfigurationError(f"{setting}: {error}") from None
+    keys = KeyFolder(settings.home / "dkim", clock)
+    keys.reload()
+    return WaysOut(transports, SigningDesk(keys, clock))
