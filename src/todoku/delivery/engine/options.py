@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from todoku.bus.connection import Bus
+from todoku.delivery.engine.gate import RelayGate
 from todoku.delivery.engine.local_answers import AnswerStore
+from todoku.delivery.engine.pace import Paces
 from todoku.delivery.engine.runs import RunBook, StopBook
 from todoku.delivery.types import Signer, Transport
 from todoku.kernel.clock import Clock
@@ -32,7 +34,8 @@ class SenderOptions:
     most batches in memory; more runs than that take turns window by window. arm_seconds: so long before its due time a
     run is made ready, with a first window of so many messages (first_window). lease_seconds: a batch of a sender that
     is silent for so long goes to another. immediate_retries: so many temporary answers are asked again after
-    retry_wait, all others after deferral_wait.
+    retry_wait, all others after deferral_wait. transport_paces, domain_paces: messages a second by name of the
+    transport and by domain of the recipients (lower case), over all senders together.
     eight_bit: send UTF-8 as it is where the relay offers 8BITMIME (RFC 6152); switch it off where mail is signed
     before a hop that may rewrite it. sender_id: unique to the process, made up when empty.
     """
@@ -48,6 +51,8 @@ class SenderOptions:
     deferral_wait: BackOff = _DEFERRAL_WAIT
     relay_wait: BackOff = _RELAY_WAIT
     eight_bit: bool = True
+    transport_paces: Mapping[str, float] = field(default_factory=dict)
+    domain_paces: Mapping[str, float] = field(default_factory=dict)
     sender_id: str = field(default_factory=lambda: new_id().hex)
     randomness: random.Random = field(default_factory=random.Random)
 
@@ -55,15 +60,6 @@ class SenderOptions:
 def unsigned(_sender_address: str) -> Signer | None:
     """Sign nothing."""
     return None
-
-
-@dataclass(slots=True)
-class RelayGate:
-    """Whether a way out can be talked to, as the last answers say; shared by all batches of a sender."""
-
-    failures: int = 0
-    closed_until_seconds: float = 0.0  # monotonic
-    last_answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,7 @@ class Ports:
     runs: RunBook
     stops: StopBook
     gates: Mapping[str, RelayGate]
+    paces: Paces
     options: SenderOptions
     signer_of: SignerOf = unsigned
     line_numbers: Iterator[int] = field(default_factory=count)

@@ -23,8 +23,10 @@ from todoku.bus.errors import BusError
 from todoku.bus.streams import SEND
 from todoku.delivery.engine.active_run import ActiveRun, arm, drop_consumers
 from todoku.delivery.engine.codec import OpenBatch, open_batch
+from todoku.delivery.engine.gate import RelayGate
 from todoku.delivery.engine.local_answers import AnswerStore, LocalAnswers
-from todoku.delivery.engine.options import Ports, RelayGate, SenderOptions, SignerOf, unsigned
+from todoku.delivery.engine.options import Ports, SenderOptions, SignerOf, unsigned
+from todoku.delivery.engine.pace import Paces, forget_run_pace, run_limit
 from todoku.delivery.engine.runs import RunBook, StopBook, remove_order, wait_for_change
 from todoku.delivery.engine.turns import RunTurn, Turns
 from todoku.delivery.engine.visit import BatchVisit, VisitEnd
@@ -39,6 +41,7 @@ _REST = BackOff(base_seconds=0.1, cap_seconds=2.0)  # a run whose batches are al
 _TROUBLE = BackOff(base_seconds=0.5, cap_seconds=30.0)
 _LONGEST_WAIT_SECONDS = 1.0
 _ARM_AT_ONCE = 16
+_ONE_VISIT_PACE = 500.0  # messages a second that one batch after the other can keep up with
 
 
 @dataclass(slots=True)
@@ -84,7 +87,8 @@ class Sender:
             answers=self._answers,
             runs=RunBook(self._note_change),
             stops=StopBook(),
-            gates={name: RelayGate() for name in ways},
+            gates={name: self._gate(name) for name in ways},
+            paces=Paces(bus, clock),
             options=self._options,
             signer_of=signer_of,
         )
@@ -95,6 +99,9 @@ class Sender:
         self._visits: set[asyncio.Task[None]] = set()
         self._working: set[tuple[str, int, int]] = set()
         self._stopping = asyncio.Event()
+
+    def _gate(self, name: str) -> RelayGate:
+        return RelayGate(name, self._options.relay_wait, self._options.randomness)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; the windows under way are finished and journalled first.
@@ -112,6 +119,7 @@ class Sender:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._ports.paces.close()
             await self._ports.runs.stop()
             await self._ports.stops.stop()
             for run in self._runs.values():
@@ -223,6 +231,7 @@ class Sender:
     async def _forget(self, run_id: str) -> None:
         run = self._runs.pop(run_id)
         self._turns.remove(run_id)
+        self._ports.paces.forget(run_limit(run_id, 0.0))
         await run.close()
         self._answers.sweep({order.run_id for order in self._ports.runs.orders()})
 
@@ -258,6 +267,8 @@ class Sender:
         order = run.order(self._ports)
         if order is None or not run.may_work(self._ports):
             return None
+        if self._turns.visits(run_id) and 0 < order.pace_per_second < _ONE_VISIT_PACE:
+            return None
         gate = self._ports.gates[order.transport]
         if gate.closed_until_seconds > now_seconds and self._clock.now_utc() < order.latest_finish_at_utc:
             return None
@@ -270,7 +281,7 @@ class Sender:
         moments += [run.rests_until_seconds - now_seconds for run in self._runs.values()]
         orders = [order for run in self._runs.values() if (order := run.order(self._ports)) is not None]
         moments += [(order.due_at_utc - now_utc).total_seconds() for order in orders]
-        return min((moment for moment in moments if 0 < moment), default=_LONGEST_WAIT_SECONDS)
+        return min((moment for moment in moments if moment > 0), default=_LONGEST_WAIT_SECONDS)
 
     async def _one_turn(self, run: ActiveRun, turn: RunTurn) -> None:
         """Take one batch of the run and visit it."""
@@ -332,4 +343,5 @@ async def close_run(bus: Bus, order: RunOrder) -> None:
     """
     await remove_order(bus, order.run_id)
     await drop_consumers(bus, order.run_id, order.seal)
+    await forget_run_pace(bus, order.run_id)
     await bus.purge(SEND, f"send.{order.run_id}.>")

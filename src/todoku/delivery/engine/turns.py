@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 _FEW_VISITS = 8
@@ -35,9 +35,8 @@ class Turn(Protocol):
         """Tell whether a run without any visit waits for this one's place; asks one visit for each such run."""
         ...
 
-    @contextmanager
-    def idle(self) -> Iterator[None]:
-        """Do not count this visit as work while it waits for a pace or a back-off."""
+    def idle(self, *, run_may_go_on: bool) -> AbstractContextManager[None]:
+        """Do not count this visit as work while it waits. run_may_go_on: other batches of its run need not wait."""
         ...
 
 
@@ -109,9 +108,10 @@ class Turns:
         _change(self._visits, run_id, -1)
         self.count_work(run_id, way, -1)
 
-    def count_work(self, run_id: str, way: str, change: int) -> None:
-        """Count a visit that begins or ceases to work."""
-        _change(self._working, run_id, change)
+    def count_work(self, run_id: str, way: str, change: int, *, of_run: bool = True) -> None:
+        """Count a visit that begins or ceases to work, on its way out and, unless of_run is False, for its run."""
+        if of_run:
+            _change(self._working, run_id, change)
         _change(self._working_on, way, change)
 
     @property
@@ -153,13 +153,13 @@ class RunTurn:
         return crowded
 
     @contextmanager
-    def idle(self) -> Iterator[None]:
-        """Do not count this visit as work while it waits for a pace or a back-off."""
-        self._turns.count_work(self._run_id, self._way, -1)
+    def idle(self, *, run_may_go_on: bool) -> Iterator[None]:
+        """Do not count this visit as work while it waits. run_may_go_on: other batches of its run need not wait."""
+        self._turns.count_work(self._run_id, self._way, -1, of_run=run_may_go_on)
         try:
             yield
         finally:
-            self._turns.count_work(self._run_id, self._way, 1)
+            self._turns.count_work(self._run_id, self._way, 1, of_run=run_may_go_on)
 
     def end(self) -> None:
         """End the visit."""

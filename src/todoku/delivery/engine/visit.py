@@ -17,6 +17,7 @@ import structlog
 
 from todoku.bus.consumers import Delivered
 from todoku.delivery.engine.active_run import ActiveRun
+from todoku.delivery.engine.admission import Admission
 from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.batch_journal import BatchJournal
 from todoku.delivery.engine.codec import OpenBatch
@@ -31,7 +32,6 @@ from todoku.delivery.engine.turns import Turn
 from todoku.delivery.engine.window import WindowSink
 from todoku.delivery.errors import BatchTaken
 from todoku.delivery.types import Answer, Envelope, Recipient, RecipientState, Transport
-from todoku.kernel.retry import BackOff
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,7 @@ class BatchVisit:
         )
         self._agenda = Agenda((), (), self._rules, self._clock.now_utc())
         self._people: dict[int, Recipient] = {}  # of the windows in hand
+        self._admission = self._make_limits()
         self._windows_done = 0
 
     async def work(self, delivered: Delivered) -> VisitEnd:
@@ -157,32 +158,74 @@ class BatchVisit:
             if now_utc >= self._order.latest_finish_at_utc or self._run.maker is None:
                 await self._expire()
                 break
-            if not ahead and not self._agenda.ready:
-                await self._write(None)
-                wait_seconds = self._until_latest_finish(self._agenda.seconds_until_next(now_utc), now_utc)
-                if wait_seconds > _PATIENCE_SECONDS or not self._turn.may_idle:
-                    return wait_seconds
-                with self._turn.idle():
-                    await wait_for_change(self._stopping, wait_seconds)
+            ahead = ahead or await self._prepare(())
+            await self._gather(len(ahead))
+            admitted, later = self._admit(ahead)
+            if not admitted:
+                come_back_seconds = await self._wait(ahead, now_utc)
+                if come_back_seconds is not None:
+                    return come_back_seconds
                 continue
-            ahead = await self._one_window(ahead or await self._prepare(), notes, lease)
+            ahead = await self._one_window(admitted, later, notes, lease)
         await self._write(None)
         return None
 
     def _made_beforehand(self) -> list[Prepared]:
         """Return the messages that were made before the run was due, of those who are ready."""
         made = self._run.take_first(self._batch.number)
-        if not made or len(self._batch.recipients) != self._agenda.ready:
+        if not made or len(self._batch.recipients) != len(self._agenda.ready):
             return []
         for index in self._agenda.take(len(made)):
             self._people[index] = self._batch.recipient(index)
         return list(made)
 
-    async def _one_window(self, prepared: Sequence[Prepared], notes: BatchNotes, lease: Lease) -> list[Prepared]:
-        """Hand one window over, prepare the next one meanwhile and return it."""
+    async def _gather(self, count: int) -> None:
+        """Let a paced window gather so many, for at most a quarter of a second; the first one leaves at once."""
+        limits = self._limits()
+        if limits.limited and self._windows_done:
+            seconds = limits.gather_seconds(count)
+            if seconds:
+                with self._turn.idle(run_may_go_on=False):
+                    await wait_for_change(self._stopping, seconds)
+
+    def _admit(self, prepared: list[Prepared]) -> tuple[list[Prepared], list[Prepared]]:
+        """Divide into those who may leave now by all paces, and those who may not yet."""
+        limits = self._limits()
+        if not limits.limited:
+            return prepared, []
+        admitted = set(limits.admit([one.place for one in prepared]))
+        now = [one for one in prepared if one.place in admitted]
+        return now, [one for one in prepared if one.place not in admitted]
+
+    async def _wait(self, ahead: Sequence[Prepared], now_utc: datetime) -> float | None:
+        """Wait until somebody may leave; return after how long to come back when that is too long to wait here."""
+        await self._write(None)
+        limits = self._limits()
+        general_seconds = limits.general_wait_seconds()
+        if general_seconds:  # another batch of this run would have to wait as well
+            wait_seconds, come_back_seconds = general_seconds, general_seconds
+            idle = self._turn.idle(run_may_go_on=False)
+        else:
+            blocked = [*(one.place for one in ahead), *self._agenda.ready]
+            wait_seconds = limits.domain_wait_seconds(blocked) or self._agenda.seconds_until_next(now_utc)
+            come_back_seconds = wait_seconds
+            if not self._turn.may_idle:
+                come_back_seconds = limits.queue_seconds(blocked) or wait_seconds
+            idle = self._turn.idle(run_may_go_on=True)
+        wait_seconds = self._until_latest_finish(wait_seconds, now_utc)
+        if wait_seconds > _PATIENCE_SECONDS or (not general_seconds and not self._turn.may_idle):
+            return self._until_latest_finish(come_back_seconds, now_utc)
+        with idle:
+            await wait_for_change(self._stopping, wait_seconds)
+        return None
+
+    async def _one_window(
+        self, prepared: Sequence[Prepared], later: list[Prepared], notes: BatchNotes, lease: Lease
+    ) -> list[Prepared]:
+        """Hand one window over, prepare the next one meanwhile and return it. later: prepared, but not allowed yet."""
         sendable = self._sort_out(prepared)
         if not sendable:
-            return await self._prepare()
+            return later + await self._prepare(later)
         window = self._journal.next_window
         await self._write(Intent(window, tuple(one.place for one in sendable)))
         sender = self._order.sender_address
@@ -193,15 +236,16 @@ class BatchVisit:
         transport = self._transport()
         sending = asyncio.create_task(transport.send(envelopes, sink, flow=self._batch.run_id))
         try:
-            ahead = await self._prepare()
+            ahead = await self._prepare(later)
         finally:
             answers = await sending
         self._take_answers(window, answers, sink)
         self._windows_done += 1
-        return ahead
+        return later + ahead
 
     def _take_answers(self, window: int, answers: Sequence[Answer], sink: WindowSink) -> None:
-        relay_failed = self._judge_relay(answers)
+        gate = self._ports.gates[self._order.transport]
+        relay_failed = gate.judge(answers, self._clock.monotonic_seconds())
         now_utc = self._clock.now_utc()
         unheard = []
         self._journal.begin_answers(window)
@@ -215,18 +259,23 @@ class BatchVisit:
                 self._agenda.rest(index, now_utc)
         self._agenda.put_back(unheard)
 
-    async def _prepare(self) -> list[Prepared]:
-        """Make the messages of the next window; [] when nobody is ready."""
+    async def _prepare(self, prepared: Sequence[Prepared]) -> list[Prepared]:
+        """Make the messages of the next window; [] when nobody is ready. prepared: what is in hand already."""
         maker = self._run.maker
         assert maker is not None, "a run without templates only expires"
-        chosen = []
-        for index in self._agenda.take(self._turn.window):
-            self._people[index] = person = self._batch.recipient(index)
-            chosen.append(person)
+        limits = self._limits()
+        room = max(0, limits.window(self._turn.window) - len(prepared))
+        if limits.limited:
+            chosen = limits.choose(self._agenda.ready, room, [one.place for one in prepared])
+            self._agenda.take_these(chosen)
+        else:
+            chosen = self._agenda.take(room)
         if not chosen:
             return []
+        people = [self._batch.recipient(index) for index in chosen]
+        self._people.update(zip(chosen, people, strict=True))
         eight_bit = self._options.eight_bit and self._transport().eight_bit
-        return await maker.make_all(self._batch.number, chosen, self._clock.now_utc(), eight_bit=eight_bit)
+        return await maker.make_all(self._batch.number, people, self._clock.now_utc(), eight_bit=eight_bit)
 
     def _sort_out(self, prepared: Sequence[Prepared]) -> list[Prepared]:
         """Take out who asked not to be mailed since the seal, and whose message could not be made."""
@@ -301,35 +350,18 @@ class BatchVisit:
     def _until_latest_finish(self, seconds: float, now_utc: datetime) -> float:
         """Return the wait, cut to just after the latest finish, when the batch must be looked at again."""
         left = self._order.latest_finish_at_utc - now_utc + timedelta(seconds=0.1)
-        return max(0.1, min(seconds, left.total_seconds(), _LONGEST_DELAY_SECONDS))
-
-    def _judge_relay(self, answers: Sequence[Answer]) -> bool:
-        """Close the gate when the relay itself failed for a whole window; open it when anything was answered."""
-        gate = self._ports.gates[self._order.transport]
-        if not all(answer.relay_failed for answer in answers):
-            if gate.failures:
-                log.info("delivery.relay_back", transport=self._order.transport, failures=gate.failures)
-            gate.failures, gate.closed_until_seconds = 0, 0.0
-            return False
-        wait = self._wait_seconds(self._options.relay_wait, gate.failures)
-        gate.failures += 1
-        gate.closed_until_seconds = self._clock.monotonic_seconds() + wait
-        gate.last_answer = answers[0].text
-        log.error(
-            "delivery.relay_unreachable",
-            transport=self._order.transport,
-            run_id=self._batch.run_id,
-            why=gate.last_answer,
-            kept="every message waits in its batch; the run is late, nothing is lost",
-            todo="start the relay or correct TODOKU_RELAY_URL",
-            again_in_seconds=round(wait, 1),
-        )
-        return True
-
-    def _wait_seconds(self, back_off: BackOff, attempt: int) -> float:
-        return back_off.wait_seconds(attempt, randomness=self._options.randomness)
+        return max(0.01, min(seconds, left.total_seconds(), _LONGEST_DELAY_SECONDS))
 
     # --- recipients ---
+
+    def _limits(self) -> Admission:
+        """Return the limits under the order in force."""
+        if self._admission.order is not self._order:
+            self._admission = self._make_limits()
+        return self._admission
+
+    def _make_limits(self) -> Admission:
+        return Admission(self._ports.paces, self._options, self._order, lambda index: self._person(index).address)
 
     def _transport(self) -> Transport:
         return self._ports.transports[self._order.transport]
