@@ -2,19 +2,22 @@
 
 Purpose     tell a successor which messages a dead process had begun to complete and which answers it had.
 Reads       files of dead senders of the same folder.
-Writes      `<folder>/<sender id>/<run>.<seal>.<batch>`, appended with one write(2) a note: written notes survive
-            SIGKILL of the process, because they are in the kernel's page cache; `<sender id>/alive` is locked with
-            flock as long as the process lives and holds the boot id of the machine.
+Writes      `<folder>/<sender id>/<run>.<seal>.<batch>`, through a shared memory map: a note costs no system call and
+            survives SIGKILL of the process, because it is in the kernel's page cache at once; `<sender id>/alive` is
+            locked with flock as long as the process lives and holds the boot id of the machine.
 Guarantees  a record is COMPLETE only when its process is dead and the machine did not restart since; a half-written
-            last note is ignored. Files vanish when their batch is in the journal, or when their run is closed.
-Known limits  no fsync: after a power loss notes may be missing, which is why the boot id is compared.
+            last note is ignored. Space is allocated before it is mapped (posix_fallocate), so a full disk is an
+            OSError before the message is completed, never a SIGBUS. Files vanish when their batch is in the journal,
+            or when their run is closed; a few stay, emptied, as `spare.<n>`, because a rename costs a tenth of a new
+            file.
+Known limits  no msync: after a power loss notes may be missing, which is why the boot id is compared. On file systems
+            that copy on write (btrfs, ZFS) allocated space is no promise: use another one for a disk that may fill up.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import struct
 from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
@@ -22,18 +25,16 @@ from typing import Protocol
 import structlog
 
 from todoku.delivery.engine.journal import ABSENT_RECORD, LocalRecord, RecordState
-from todoku.delivery.types import Answer, AnswerKind
+from todoku.delivery.engine.note_file import NoteFile, notes_of
+from todoku.delivery.types import Answer
 from todoku.kernel.errors import ConfigurationError
 from todoku.kernel.ids import require_subject_token
 
 log = structlog.get_logger(__name__)
 
-_MARK = struct.Struct("<BIHB")  # kind, window, index, end
-_ANSWER = struct.Struct("<BIHBH")  # kind, window, index, answer kind, length of the text that follows, then end
-_IS_MARK, _IS_ANSWER, _END = 0x4D, 0x41, 0x0A
-_KINDS = tuple(AnswerKind)
-_NUMBER_OF = {kind: number for number, kind in enumerate(_KINDS)}
 _LOCK_NAME = "alive"
+_SPARE = "spare"
+_MOST_SPARES = 16
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -94,11 +95,24 @@ class LocalAnswers:
             os.close(self._lock)
             raise ConfigurationError(f"another process uses the sender id {sender_id!r} in {folder}") from error
         os.pwrite(self._lock, self._boot_id, 0)
-        self._open: set[Path] = set()
+        for left_over in self._mine.glob(f"{_SPARE}.*"):
+            left_over.unlink()
+        self._open: dict[Path, NoteFile] = {}
+        self._closed: dict[Path, NoteFile] = {}  # still mapped: most are forgotten a moment later
+        self._spare: list[NoteFile] = []
+        self._spares_made = 0
 
     def begin(self, run_id: str, seal: int, batch: int) -> BatchNotes:
         """Open the notes of one batch; raises OSError (disk full, no permission)."""
-        return _FileNotes(self._path(self._sender_id, run_id, seal, batch), self._open)
+        path = self._path(self._sender_id, run_id, seal, batch)
+        notes = self._closed.pop(path, None)
+        if notes is None and self._spare and not path.exists():
+            notes = self._spare.pop()
+            notes.take_name(path)
+        if notes is None:
+            notes = NoteFile(path, self._visit_ended)
+        self._open[path] = notes
+        return notes
 
     def read(self, sender_id: str, run_id: str, seal: int, batch: int, window: int) -> LocalRecord:
         """Return what that sender noted about one window; ABSENT when this machine knows nothing of it."""
@@ -108,12 +122,15 @@ class LocalAnswers:
             data = path.read_bytes()
         except FileNotFoundError:
             return ABSENT_RECORD
-        marks, answers = _notes_of(data, window)
+        marks, answers = notes_of(data, window)
         return LocalRecord(state, marks, answers)
 
     def forget(self, sender_id: str, run_id: str, seal: int, batch: int) -> None:
         """Remove notes whose outcomes are in the journal, and the folder of a dead sender that is empty now."""
         path = self._path(sender_id, run_id, seal, batch)
+        notes = self._closed.pop(path, None)
+        if notes is not None and self._made_spare(notes):
+            return
         path.unlink(missing_ok=True)
         if sender_id != self._sender_id:
             self._remove_if_done(path.parent)
@@ -125,19 +142,50 @@ class LocalAnswers:
                 continue
             for path in folder.iterdir():
                 run_id = path.name.partition(".")[0]
-                if path.name != _LOCK_NAME and run_id not in active_runs and path not in self._open:
-                    path.unlink(missing_ok=True)
+                if path.name == _LOCK_NAME or run_id in active_runs or path in self._open:
+                    continue
+                if run_id == _SPARE and folder == self._mine:
+                    continue
+                if (notes := self._closed.pop(path, None)) is not None:
+                    notes.unmap()
+                path.unlink(missing_ok=True)
             if folder != self._mine:
                 self._remove_if_done(folder)
 
     def close(self) -> None:
         """Give the lock back; notes that a successor may need stay."""
         if self._lock >= 0:
+            for notes in (*self._spare, *self._closed.values(), *self._open.values()):
+                notes.unmap()
+            for notes in self._spare:
+                notes.path.unlink(missing_ok=True)
+            self._spare, self._closed, self._open = [], {}, {}
             if {path.name for path in self._mine.iterdir()} == {_LOCK_NAME}:
                 (self._mine / _LOCK_NAME).unlink()
                 self._mine.rmdir()
             os.close(self._lock)
             self._lock = -1
+
+    def _made_spare(self, notes: NoteFile) -> bool:
+        """Keep the file for another batch, or let go of it and return False."""
+        if len(self._spare) < _MOST_SPARES:
+            self._spares_made += 1
+            try:
+                notes.reuse(self._mine / f"{_SPARE}.{self._spares_made}")
+            except OSError as error:
+                log.warning("delivery.local_answers_not_reused", path=str(notes.path), why=str(error))
+            else:
+                self._spare.append(notes)
+                return True
+        notes.unmap()
+        return False
+
+    def _visit_ended(self, notes: NoteFile) -> None:
+        if self._open.pop(notes.path, None) is None:
+            return
+        self._closed[notes.path] = notes
+        if len(self._closed) > _MOST_SPARES:
+            self._closed.pop(next(iter(self._closed))).unmap()
 
     def _state_of(self, sender_id: str, path: Path) -> RecordState:
         if sender_id == self._sender_id:
@@ -157,67 +205,16 @@ class LocalAnswers:
     def _remove_if_done(self, folder: Path) -> None:
         try:
             names = {path.name for path in folder.iterdir()}
-            if names <= {_LOCK_NAME} and not _lives(folder):
+            spares = {name for name in names if name.startswith(f"{_SPARE}.")}
+            if names - spares <= {_LOCK_NAME} and not _lives(folder):
+                for name in spares:
+                    (folder / name).unlink(missing_ok=True)
                 (folder / _LOCK_NAME).unlink(missing_ok=True)
                 folder.rmdir()
         except FileNotFoundError:
             return  # another sender cleans too
         except OSError as error:
             log.warning("delivery.local_answers_not_removed", folder=str(folder), why=str(error))
-
-
-class _FileNotes:
-    def __init__(self, path: Path, open_paths: set[Path]) -> None:
-        self._path = path
-        self._open_paths = open_paths
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        open_paths.add(path)
-
-    def mark(self, window: int, index: int) -> None:
-        _write(self._file, _MARK.pack(_IS_MARK, window, index, _END))
-
-    def answer(self, window: int, index: int, answer: Answer) -> None:
-        text = answer.text.encode()[:1_000]
-        note = _ANSWER.pack(_IS_ANSWER, window, index, _NUMBER_OF[answer.kind], len(text))
-        _write(self._file, note + text + b"\n")
-
-    def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            self._open_paths.discard(self._path)
-
-
-def _write(file: int, note: bytes) -> None:
-    if os.write(file, note) != len(note):
-        raise OSError("a note was written in part: the disk is full")
-
-
-def _notes_of(data: bytes, window: int) -> tuple[frozenset[int], dict[int, Answer]]:
-    """Read the notes about one window; stops at the first that is damaged or cut off."""
-    marks: set[int] = set()
-    answers: dict[int, Answer] = {}
-    position = 0
-    while position < len(data):
-        kind = data[position]
-        if kind == _IS_MARK and position + _MARK.size <= len(data):
-            _, noted_window, index, end = _MARK.unpack_from(data, position)
-            position += _MARK.size
-            if end != _END:
-                break
-            if noted_window == window:
-                marks.add(index)
-        elif kind == _IS_ANSWER and position + _ANSWER.size <= len(data):
-            _, noted_window, index, number, length = _ANSWER.unpack_from(data, position)
-            text = data[position + _ANSWER.size : position + _ANSWER.size + length]
-            position += _ANSWER.size + length + 1
-            if position > len(data) or data[position - 1] != _END or number >= len(_KINDS):
-                break
-            if noted_window == window:
-                answers[index] = Answer(index, _KINDS[number], text.decode("utf-8", "replace"))
-        else:
-            break
-    return frozenset(marks), answers
 
 
 def _lives(folder: Path) -> bool:
