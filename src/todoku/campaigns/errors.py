@@ -5,6 +5,8 @@ CampaignsError
   ├─ WrongState        permanent: the campaign is in a state in which this can't be done, or somebody was faster
   ├─ NotSchedulable    permanent: something speaks against sending; carries every obstacle
   ├─ NameMissing       permanent: a campaign needs a name
+  ├─ ReasonMissing     permanent: stopping needs a reason
+  ├─ SecondPersonNeeded  permanent: who wrote or scheduled it can't approve it
   ├─ AudienceUnreadable  transient or not: the audience of a run could not be read to its end
   └─ TokenInvalid      permanent: an unsubscribe link that we did not make
 """
@@ -48,6 +50,14 @@ class NotSchedulable(CampaignsError):
 
 class NameMissing(CampaignsError):
     """A campaign needs a name, at most 200 characters."""
+
+
+class ReasonMissing(CampaignsError):
+    """A campaign is stopped with a reason: others will ask why."""
+
+
+class SecondPersonNeeded(CampaignsError):
+    """An approval is a second person's word: neither who wrote the words last nor who scheduled them."""
 
 
 class AudienceUnreadable(CampaignsError):

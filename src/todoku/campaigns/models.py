@@ -139,10 +139,15 @@ class Undelivered(models.Model):
 
 
 class PlannerBeat(models.Model):
-    """When a planner last looked; one row per planner that lives or lived lately."""
+    """When a planner last looked; one row per planner that lives or lived lately.
+
+    away_*: the last span before it in which no planner looked at all.
+    """
 
     planner = models.CharField(primary_key=True, max_length=64)
     at = models.DateTimeField()
+    away_from = models.DateTimeField(null=True)
+    away_until = models.DateTimeField(null=True)
 
 
 class Audit(models.Model):

@@ -23,6 +23,7 @@ from todoku.campaigns.types import HolidayRule, Repeat, RepeatKind
 __all__ = [
     "LAST_YEAR",
     "describe",
+    "dues_after",
     "first_dues",
     "is_holiday",
     "next_due",
@@ -52,6 +53,11 @@ def occurrences_between(repeat: Repeat, after_utc: datetime, until_utc: datetime
             break
         found.append(due_utc)
     return found
+
+
+def dues_after(repeat: Repeat, after_utc: datetime) -> Iterator[datetime]:
+    """Yield the occurrences later than after_utc, in UTC, as long as the rule goes on (2099 at most)."""
+    return _later_than(repeat, after_utc)
 
 
 def first_dues(repeat: Repeat, after_utc: datetime, number: int) -> list[datetime]:

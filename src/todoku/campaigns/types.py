@@ -173,6 +173,15 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that a person should know before scheduling, though it speaks against nothing. code: stable."""
+
+    code: str
+    message: str
+    message_ja: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a run waits for a person, in both languages."""
 

@@ -69,7 +69,7 @@ def test_another_project_sees_nothing(project: str, draft: Draft, clock: Virtual
         with pytest.raises(CampaignMissing):
             look("somebody-else", campaign_id)
     with pytest.raises(CampaignMissing):
-        services.stop("somebody-else", campaign_id, by=BY, clock=clock)
+        services.stop("somebody-else", campaign_id, by=BY, reason="x", clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_pause_resume_stop_draft_again(
     assert states() == (CampaignState.STOPPED, RunState.STOPPED)
     for act in (services.resume, services.pause, services.stop):
         with pytest.raises(WrongState):
-            act(project, campaign_id, by=BY, clock=clock)
+            act(project, campaign_id, by=BY, reason="x", clock=clock)
     services.back_to_draft(project, campaign_id, by=BY, clock=clock)
     services.schedule(project, campaign_id, due_at_utc=due, by=BY, clock=clock)
     assert states() == (CampaignState.SCHEDULED, RunState.PLANNED)
@@ -214,7 +214,7 @@ def test_of_two_who_press_at_once_exactly_one_wins(
         "schedule": lambda: services.schedule(project, campaign_id, due_at_utc=due, by=BY, clock=clock),
         "send_now": lambda: services.send_now(project, campaign_id, by=BY, clock=clock),
         "pause": lambda: services.pause(project, campaign_id, by=BY, clock=clock),
-        "stop": lambda: services.stop(project, campaign_id, by=BY, clock=clock),
+        "stop": lambda: services.stop(project, campaign_id, by=BY, reason="wrong", clock=clock),
     }
     if act in {"pause", "stop"}:
         presses["schedule"]()
