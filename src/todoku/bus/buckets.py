@@ -171,13 +171,16 @@ class Watch:
         self._bucket = bucket
         self._on_change = on_change
         self._last_sequence = 0
+        self._newest = 0  # of the stream, when the watch was opened
         self._known: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Hand over what is there, then go on in the background."""
         consumer, waiting = await self._open()
-        while waiting > 0:
+        # a cluster may let a follower count that is a moment behind; the newest message of a bucket is never replaced
+        newest = self._newest if self._bus.link.clustered else 0
+        while waiting > 0 or self._last_sequence < newest:
             generation = self._bus.generation
             delivered = await consumer.fetch(_FETCH_MESSAGES, _FETCH_SECONDS)
             if not delivered or generation != self._bus.generation:
@@ -237,7 +240,7 @@ class Watch:
                 await self._tell(message)
 
     async def _open(self) -> tuple[Consumer, int]:
-        last = await self._bus.last_sequence(self._bucket.stream)
+        last = self._newest = await self._bus.last_sequence(self._bucket.stream)
         config: dict[str, object] = {
             "filter_subject": self._bucket.every_subject,
             "ack_policy": "none",

@@ -25,7 +25,7 @@ from todoku.bus.errors import (
     SequenceConflict,
 )
 from todoku.bus.link import Link, Listener, NoAnswer
-from todoku.bus.reading import Marked, read_batch, read_last, require
+from todoku.bus.reading import ATTEMPT_SECONDS, RETRY_SECONDS, Marked, read_batch, read_last, require
 from todoku.bus.streams import event_subject
 from todoku.bus.types import Census, StoredMessage
 
@@ -33,8 +33,7 @@ log = structlog.get_logger(__name__)
 
 REPLICAS = 3  # a fourth copy guards against nothing that three do not
 PIPELINE = 512  # publishes in flight; well below the 10,000 that a stream buffers before it refuses
-ATTEMPT_SECONDS = 2.0  # in a cluster an answer may be lost with a leader; asking again is cheaper than waiting
-RETRY_SECONDS = 0.1
+ELECTION_SECONDS = 30.0
 
 OnLive = Callable[[str, bytes], Awaitable[None] | None]
 
@@ -74,10 +73,19 @@ class Bus:
         """Make or bring up to date every stream and bucket of `bus.streams`; idempotent, removes nothing.
 
         replicas: copies of each stream; 0 = three in a cluster of three servers or more, else one. More copies than a
-        stream has are added to it, fewer are never taken away.
+        stream has are added to it, fewer are never taken away. A cluster without a leader is waited for, 30 s.
         Raises BusUnavailable, BusError (a stream of that name is there and can't be what it must be).
         """
-        await declare_all(self.link, replicas or (REPLICAS if self.link.servers >= REPLICAS else 1))
+        copies = replicas or (REPLICAS if self.link.servers >= REPLICAS else 1)
+        deadline = asyncio.get_running_loop().time() + ELECTION_SECONDS
+        while True:
+            try:
+                return await declare_all(self.link, copies)
+            except BusUnavailable as error:
+                if not self.link.clustered or asyncio.get_running_loop().time() >= deadline:
+                    raise
+                log.info("bus.declaration_waits", error=error.what)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def publish(
         self,
@@ -335,8 +343,7 @@ class Bus:
         message_id = headers.get(wire.MESSAGE_ID)
         if message_id is not None and last is not None and _base(last.message_id) == _base(message_id):
             return last.sequence
-        expected = headers.get(wire.EXPECTED_LAST_SUBJECT_SEQUENCE)
-        if self.link.clustered and str(last.sequence if last is not None else 0) == expected:
+        if self.link.clustered and not _decided(answer, last, headers):
             raise PublishUnknown(
                 f"another message for {subject} is on its way",
                 kept="the message may be stored or not",
@@ -347,6 +354,16 @@ class Bus:
             kept="what the other writer stored",
             todo="stop writing to it, or read it and decide anew",
         )
+
+
+def _decided(answer: wire.PublishAnswer, last: StoredMessage | None, headers: Mapping[str, str]) -> bool:
+    """Tell whether a cluster's refusal is final: what was read is not older than what the refusal was based on."""
+    found = last.sequence if last is not None else 0
+    error = answer.error or wire.ApiError()
+    told = error.description.rpartition(": ")[2]
+    if told.isdecimal():
+        return found >= int(told)
+    return found > int(headers.get(wire.EXPECTED_LAST_SUBJECT_SEQUENCE, 0))
 
 
 def _base(message_id: str) -> str:

@@ -17,6 +17,8 @@ from todoku.bus.types import StoredMessage
 
 READ_BATCH = 512
 READ_BATCH_BYTES = 8 * 1024 * 1024
+ATTEMPT_SECONDS = 2.0  # in a cluster an answer may be lost with a leader; asking again is cheaper than waiting
+RETRY_SECONDS = 0.1
 
 Marked = tuple[StoredMessage, bool]  # the flag: this message marks a deleted key
 
@@ -71,11 +73,23 @@ async def read_batch(link: Link, stream: str, subject_filter: str, start: int) -
 
 
 async def _ask_leader(link: Link, stream: str, subject: str, timeout_seconds: float) -> Marked | None:
-    answer = await link.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, wire.MessageAnswer, timeout_seconds)
-    if answer.error is not None and answer.error.err_code == wire.ERROR_NO_MESSAGE:
-        return None
-    require(answer.error, stream)
-    return wire.kept_message(answer.message)
+    """Ask until there is a leader to answer, as long as there is time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while True:
+        wait_seconds = min(ATTEMPT_SECONDS, max(deadline - loop.time(), RETRY_SECONDS))
+        try:
+            answer = await link.api(
+                f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, wire.MessageAnswer, wait_seconds
+            )
+            if answer.error is not None and answer.error.err_code == wire.ERROR_NO_MESSAGE:
+                return None
+            require(answer.error, stream)
+            return wire.kept_message(answer.message)
+        except BusUnavailable:
+            if link.closed or deadline - loop.time() <= 2 * RETRY_SECONDS:
+                raise
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 def require(error: wire.ApiError | None, stream: str) -> None:

@@ -70,8 +70,8 @@ async def test_what_is_not_acknowledged_comes_again(bus: Bus, run: str, consumer
     assert await consumer.fetch(1, 1.5) == []
 
 
-async def test_two_processes_share_one_durable(bus: Bus, nats_url: str, run: str, consumer: Consumer) -> None:
-    other_bus = await Bus.connect(nats_url, name="other", wait_seconds=10)
+async def test_two_processes_share_one_durable(bus: Bus, bus_url: str, run: str, consumer: Consumer) -> None:
+    other_bus = await Bus.connect(bus_url, name="other", wait_seconds=10)
     other = await other_bus.consumer(MAIL, durable=run, filter_subject=f"mail.{run}.*", ack_wait_seconds=1.0)
     for n in range(40):
         await bus.publish(f"mail.{run}.smtp", str(n).encode())
