@@ -111,7 +111,7 @@ def _without_secrets(reply: Reply, relay: Relay) -> str:
     """Return the reply; a relay that repeats what it was sent must not bring a secret into the books."""
     text = reply.verbatim()
     secret = relay.secret.encode()
-    hidden = [secret, _base64(secret), _base64(b"\0%b\0%b" % (relay.user.encode(), secret))]
+    hidden = [_base64(b"\0%b\0%b" % (relay.user.encode(), secret)), _base64(secret), secret]
     for one in hidden:
         text = text.replace(one.decode(), "…")
     return text
