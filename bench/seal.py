@@ -13,11 +13,16 @@ are started in a temporary home; TODOKU_DATABASE_URL and TODOKU_NATS_URL name ot
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -188,20 +193,23 @@ def _seal(project_id: str, stack: ExitStack) -> dict[str, Any]:
     campaign_id = services.create(project_id, **name, clock=clock)
     planner = _child_of_ours(stack)
     watched = psutil.Process(planner.pid)
+    done = threading.Event()
+    peaks: dict[str, Any] = {}
+    watch = threading.Thread(target=_sample, args=(watched, peaks, done))
+    watch.start()
     services.send_now(project_id, campaign_id, by="bench@example.com", clock=clock)
     run = queries.get(project_id, campaign_id).run
     assert run is not None
-    peaks = uvloop.run(_until_ordered(run.id.hex, watched))
-    planner.send_signal(2)
+    found = uvloop.run(_until_ordered(run.id.hex))
+    done.set()
+    watch.join()
+    planner.send_signal(signal.SIGINT)
     words = json.loads(planner.communicate(timeout=30)[0].splitlines()[-1])
-    seconds = peaks["ordered_at"] - words["began_at"]
-    return peaks | words | {"seconds": seconds, "recipients_per_second": peaks["planned"] / seconds}
+    seconds = found["ordered_at"] - words["began_at"]
+    return peaks | found | words | {"seconds": seconds, "recipients_per_second": found["planned"] / seconds}
 
 
 def _child_of_ours(stack: ExitStack) -> Any:
-    import subprocess
-    import sys
-
     here = Path(__file__).resolve().parent
     process = subprocess.Popen([sys.executable, str(here / "seal_planner.py")], stdout=subprocess.PIPE, text=True)
     stack.callback(_end, process)
@@ -211,22 +219,24 @@ def _child_of_ours(stack: ExitStack) -> Any:
     return process
 
 
-async def _until_ordered(run_id: str, planner: psutil.Process) -> dict[str, Any]:
-    import asyncio
+def _sample(planner: psutil.Process, peaks: dict[str, Any], done: threading.Event) -> None:
+    """Note the largest sizes seen: of the planner, of what it made, and of both together."""
+    peaks |= {"peak_rss_mb": 0.0, "planner_rss_mb": 0.0, "packer_rss_mb": 0.0}
+    while not done.wait(0.02):
+        sizes = [_rss_mb(planner), sum(map(_rss_mb, planner.children()))]
+        for name, size in zip(tuple(peaks), (sum(sizes), *sizes), strict=True):
+            peaks[name] = max(peaks[name], size)
 
+
+async def _until_ordered(run_id: str) -> dict[str, Any]:
     from todoku.bus.connection import Bus
     from todoku.bus.streams import RUNS_BUCKET, SEND
     from todoku.delivery.engine.codec import decode_order
 
     bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-seal")
-    peaks = {"peak_rss_mb": 0.0, "planner_rss_mb": 0.0, "packer_rss_mb": 0.0}
-    while (entry := await bus.bucket(RUNS_BUCKET).get(run_id)) is None:
-        sizes = [_rss_mb(planner), sum(map(_rss_mb, planner.children()))]
-        for name, size in zip(peaks, (sum(sizes), *sizes), strict=True):
-            peaks[name] = max(peaks[name], size)
-        await asyncio.sleep(0.05)
-    ordered_at = time.time()
-    order = decode_order(entry.value)
+    while (posted := await bus.last_message(f"KV_{RUNS_BUCKET}", f"$KV.{RUNS_BUCKET}.{run_id}")) is None:
+        await asyncio.sleep(0.02)
+    order = decode_order(posted.payload)
     stored = 0
     async for message in bus.messages(SEND, f"send.{run_id}.{order.seal}.*"):
         stored += len(message.payload)
@@ -234,8 +244,8 @@ async def _until_ordered(run_id: str, planner: psutil.Process) -> dict[str, Any]
         await bus.purge(SEND, f"send.{token}.>")
     await bus.bucket(RUNS_BUCKET).delete(run_id)
     await bus.close()
-    return peaks | {
-        "ordered_at": ordered_at,
+    return {
+        "ordered_at": posted.published_at_utc.timestamp(),
         "planned": order.to_send + order.not_sendable,
         "to_send": order.to_send,
         "not_sendable": order.not_sendable,

@@ -9,23 +9,26 @@ Limits      only values that the templates name are sealed; those that all recip
 from __future__ import annotations
 
 import re
+import selectors
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
-from itertools import islice
+from itertools import count
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
-from todoku.campaigns.tokens import TokenMaker
+from todoku.campaigns.tokens import MOST_TOKEN_CHARACTERS, TokenMaker
 from todoku.campaigns.zones import ReleaseClock
 from todoku.content.preflight import Preflight
-from todoku.delivery.engine.codec import encode_journal
+from todoku.delivery.engine.codec import encode_batch, encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
-from todoku.delivery.engine.sealing import encode_numbered
-from todoku.delivery.types import Outcome, Recipient, RecipientState
+from todoku.delivery.types import Batch, Outcome, Recipient, RecipientState
 
 GROUP_ROWS = 500
 _MOST_WAITING = 10_000  # recipients that wait for full batches of their zones; then the largest leaves as it is
@@ -112,15 +115,47 @@ def pack(job: PackJob) -> Iterator[Packed]:
 
 
 def copy_rows(job: PackJob) -> Iterator[list[Row]]:
-    """Yield the rows of the job's COPY in groups of at most 500; one snapshot, one connection."""
-    with (
-        psycopg.connect(job.connection, autocommit=True) as connection,
-        connection.cursor() as cursor,
-        cursor.copy(job.statement.encode()) as copy,
-    ):
-        lines = iter(copy)
-        while group := b"".join(islice(lines, GROUP_ROWS)):
-            yield read_rows(group.decode("utf-8"))
+    """Yield the rows of the job's COPY in groups of at most 500; one snapshot, one connection.
+
+    Reads from libpq itself: psycopg's own loop runs once a row, which takes a third of all packing.
+    """
+    with closing(psycopg.connect(job.connection, autocommit=True)) as connection:
+        link = connection.pgconn
+        link.send_query(job.statement.encode())
+        opened = _result(link)
+        if opened is None or opened.status != ExecStatus.COPY_OUT:
+            raise psycopg.InternalError("the statement gives no rows")
+        group: list[bytes | memoryview] = []
+        with selectors.DefaultSelector() as ready:
+            ready.register(link.socket, selectors.EVENT_READ)
+            while True:
+                size, line = link.get_copy_data(1)
+                if size > 0:
+                    group.append(line)
+                    if len(group) == GROUP_ROWS:
+                        yield read_rows(b"".join(group).decode("utf-8"))
+                        group = []
+                elif size == 0:
+                    ready.select()
+                    link.consume_input()
+                else:
+                    break
+        _result(link)  # an error that came in place of the end
+        if group:
+            yield read_rows(b"".join(group).decode("utf-8"))
+
+
+def _result(link: PGconn) -> PGresult | None:
+    """Wait for the next result without keeping the interpreter; raises psycopg.Error when it is an error."""
+    with selectors.DefaultSelector() as ready:
+        ready.register(link.socket, selectors.EVENT_READ)
+        while link.is_busy():
+            ready.select()
+            link.consume_input()
+    result = link.get_result()
+    if result is not None and result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    return result
 
 
 def read_rows(text: str) -> list[Row]:
@@ -137,9 +172,11 @@ class Packer:
     def __init__(self, job: PackJob) -> None:
         """Compile the templates; raises content.errors.TemplateInvalid."""
         self._job = job
-        self._preflight = Preflight(_Content(job.subject, job.html, job.text), job.shared_values)
+        longest = {"unsubscribe_url": job.unsubscribe_base_url + "x" * MOST_TOKEN_CHARACTERS}
+        content = _Content(job.subject, job.html, job.text)
+        self._preflight = Preflight(content, job.shared_values, longest)
         self._tokens = TokenMaker(job.token_key, job.project_id, UUID(job.run_id))
-        self._values = ValueMaker(self._preflight.names)
+        self._values = ValueMaker(self._preflight.names, job.shop_names)
         self._releases = ReleaseClock(job.due_at_utc, job.time_zone, job.now_utc) if job.by_zone else None
         self._waiting: dict[str, list[Recipient]] = {}
         self._left_out: list[Outcome] = []
@@ -150,13 +187,11 @@ class Packer:
     def take(self, rows: Sequence[Row]) -> Iterator[Packed]:
         """Take some people; yield what became full by them."""
         self._planned += len(rows)
-        if self._releases is None:
-            self._waiting.setdefault("", []).extend(self._recipient(row) for row in rows if not row[6])
-        else:
-            for row in rows:
-                if not row[6]:
-                    self._waiting.setdefault(self._releases.zone(row[7]), []).append(self._recipient(row))
-        self._left_out += [self._suppressed(row) for row in rows if row[6]]
+        sendable = [row for row in rows if not row[6]]
+        if len(sendable) < len(rows):
+            self._left_out += [self._suppressed(row) for row in rows if row[6]]
+        if sendable:
+            self._line_up(sendable)
         for zone, waiting in self._waiting.items():
             while len(waiting) >= self._job.batch_size:
                 yield self._batch(zone, waiting)
@@ -175,17 +210,35 @@ class Packer:
             yield self._out_line()
         yield PackedEnd(self._planned, self._to_send, self._not_sendable, dict(self._faults))
 
-    def _recipient(self, row: Row) -> Recipient:
-        guest_id, address, name = row[:3]
-        values = self._values.of(row, self._job.shop_names)
-        token = self._tokens.make(guest_id, address)
-        values["unsubscribe_url"] = self._job.unsubscribe_base_url + token
-        fault = self._preflight.fault(values)
-        if fault:
-            self._faults[fault] += 1
-        del values["unsubscribe_url"]  # the sender makes it again; it is a third of a batch
-        values["unsubscribe_token"] = token
-        return Recipient(0, guest_id, address, header_name(name), values)
+    def _line_up(self, rows: Sequence[Row]) -> None:
+        """Make recipients of the rows, column by column: a third of the time of row by row."""
+        guests, addresses, names, *_others, zones = zip(*rows, strict=True)
+        tokens = self._tokens.make(guests, addresses)
+        columns = self._values.columns(rows)
+        if not self._preflight.all_certain(columns):
+            self._try_each(columns, tokens)
+        fields = (*columns, "unsubscribe_token")
+        values = [dict(zip(fields, row, strict=True)) for row in zip(*columns.values(), tokens, strict=True)]
+        shown = names if all(map(str.isprintable, names)) else [header_name(name) for name in names]
+        size = self._job.batch_size
+        if self._releases is None:
+            waiting = self._waiting.setdefault("", [])
+            place = count(len(waiting))
+            waiting += [
+                Recipient(next(place) % size, *one) for one in zip(guests, addresses, shown, values, strict=True)
+            ]
+            return
+        for zone, *one in zip(zones, guests, addresses, shown, values, strict=True):
+            waiting = self._waiting.setdefault(self._releases.zone(zone), [])
+            waiting.append(Recipient(len(waiting) % size, *one))
+
+    def _try_each(self, columns: Mapping[str, Sequence[Any]], tokens: Sequence[str]) -> None:
+        for row in zip(*columns.values(), tokens, strict=True):
+            values = dict(zip(columns, row, strict=False))
+            values["unsubscribe_url"] = self._job.unsubscribe_base_url + row[-1]
+            fault = self._preflight.fault(values)
+            if fault:
+                self._faults[fault] += 1
 
     def _suppressed(self, row: Row) -> Outcome:
         return Outcome(0, row[0], row[1], RecipientState.SUPPRESSED, row[6], self._job.now_utc, "")
@@ -193,12 +246,10 @@ class Packer:
     def _batch(self, zone: str, waiting: list[Recipient]) -> PackedBatch:
         """Make a batch of the first of those waiting, and take them from the list."""
         job = self._job
-        people = waiting[: job.batch_size]
+        people = tuple(waiting[: job.batch_size])
         del waiting[: job.batch_size]
         release_at = self._releases.release_at_utc(zone) if self._releases is not None else None
-        payload = encode_numbered(
-            (job.project_id, job.run_id, job.seal), self._batches, people, time_zone=zone, release_at_utc=release_at
-        )
+        payload = encode_batch(Batch(job.project_id, job.run_id, job.seal, self._batches, people, zone, release_at))
         self._batches += 1
         self._to_send += len(people)
         return PackedBatch(self._batches - 1, len(people), payload, release_at)
@@ -226,33 +277,41 @@ class Packer:
 class ValueMaker:
     """The merge values that differ from recipient to recipient, as far as the templates name them."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        wanted = set(names)
-        self._name = "guest_name" in wanted
-        self._shop = "shop_name" in wanted
-        self._visits = "visits" in wanted
-        self._day = "last_visit_on" in wanted
-        self._day_ja = "last_visit_on_ja" in wanted
-        self._japanese: dict[str, str] = {}
+    def __init__(self, names: Iterable[str], shop_names: Mapping[str, str]) -> None:
+        self._names = [name for name in names if name in _MADE]
+        self._shops = dict(shop_names)
+        self._japanese: dict[str, str] = {"": ""}
 
-    def of(self, row: Row, shop_names: Mapping[str, str]) -> dict[str, Any]:
-        """Return one person's values; texts are empty where nothing is known, never missing."""
-        values: dict[str, Any] = {}
-        if self._name:
-            values["guest_name"] = row[2]
-        if self._shop:
-            values["shop_name"] = shop_names.get(row[5], row[5])
-        if self._visits:
-            values["visits"] = int(row[3])
-        if self._day:
-            values["last_visit_on"] = row[4]
-        if self._day_ja:
-            day = row[4]
-            written = self._japanese.get(day)
-            if written is None:
-                written = self._japanese[day] = japanese_day(day)
-            values["last_visit_on_ja"] = written
-        return values
+    def columns(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        """Return each name's values in the order of the rows; texts are empty where nothing is known, never missing."""
+        return {name: _MADE[name](self, rows) for name in self._names}
+
+    def _guest_names(self, rows: Sequence[Row]) -> list[Any]:
+        return [row[2] for row in rows]
+
+    def _visits(self, rows: Sequence[Row]) -> list[Any]:
+        return [int(row[3]) for row in rows]
+
+    def _days(self, rows: Sequence[Row]) -> list[Any]:
+        return [row[4] for row in rows]
+
+    def _japanese_days(self, rows: Sequence[Row]) -> list[Any]:
+        known = self._japanese
+        for day in {row[4] for row in rows} - known.keys():
+            known[day] = japanese_day(day)
+        return [known[row[4]] for row in rows]
+
+    def _shop_names(self, rows: Sequence[Row]) -> list[Any]:
+        return [self._shops.get(row[5], row[5]) for row in rows]
+
+
+_MADE: dict[str, Callable[[ValueMaker, Sequence[Row]], list[Any]]] = {
+    "guest_name": ValueMaker._guest_names,
+    "visits": ValueMaker._visits,
+    "last_visit_on": ValueMaker._days,
+    "last_visit_on_ja": ValueMaker._japanese_days,
+    "shop_name": ValueMaker._shop_names,
+}
 
 
 def japanese_day(day: str) -> str:

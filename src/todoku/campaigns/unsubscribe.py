@@ -30,7 +30,7 @@ def make_token(project_id: str, run_id: UUID, guest_id: UUID, address: str) -> s
 
     The address is signed, not encrypted: who has the link has the mail it came in.
     """
-    return TokenMaker(installation_key(), project_id, run_id).make(guest_id.hex, address)
+    return TokenMaker(installation_key(), project_id, run_id).make([guest_id.hex], [address])[0]
 
 
 def verify_token(token: str) -> UnsubscribeClaim:

@@ -10,9 +10,8 @@ Known limits  a link counts as empty when its href holds nothing but spaces; add
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from todoku.content import syntax
@@ -49,22 +48,60 @@ class _Room:
 class Preflight:
     """The pre-flight of one run. Not safe to use from several threads."""
 
-    def __init__(self, content: TemplateSource, shared_values: Mapping[str, Any]) -> None:
-        """shared_values: the same for every recipient. Raises content.errors.TemplateInvalid."""
+    def __init__(
+        self, content: TemplateSource, shared_values: Mapping[str, Any], longest: Mapping[str, str] | None = None
+    ) -> None:
+        """shared_values: the same for every recipient. Raises content.errors.TemplateInvalid.
+
+        longest: for names that differ in nothing that matters (links with a token), the longest value they can have;
+        it must be plain visible ASCII, and so must the values be.
+        """
         self._renderer = make_renderer(content.subject, content.html, content.text)
         self._quick = self._renderer.quick
         used = used_names(content)
         self._shared = {name: value for name, value in shared_values.items() if name in used}
-        self.names = tuple(sorted(used - self._shared.keys()))
+        self._fixed = self._shared | {name: value for name, value in (longest or {}).items() if name in used}
+        self.names = tuple(sorted(used - self._fixed.keys()))
         """The names whose values differ from recipient to recipient, as far as the templates show them."""
-        self._row: Callable[[Mapping[str, Any]], tuple[Any, ...]] = _getter(self.names)
         asked = () if self._quick is None else self._quick.conditions
         self._conditions = tuple(name for name in asked if name in self.names)
         self._rooms: dict[tuple[Any, ...], _Room | None] = {}
 
+    def all_certain(self, columns: Mapping[str, Sequence[Any]]) -> bool:
+        """Tell whether `fault` would say "" of all these recipients; False means that each must be asked.
+
+        columns: for each of `names`, the values of all recipients in order; at least one recipient.
+        """
+        if self._quick is None:
+            return False
+        characters = 0
+        for name in self.names:
+            column = columns[name]
+            kinds = set(map(type, column))
+            if kinds == {str}:
+                if ODD.search("".join(column)):
+                    return False
+                characters += max(map(len, column))
+            elif kinds == {int} and min(column) >= -LARGEST_INT and max(column) <= LARGEST_INT:
+                characters += _INT_CHARACTERS
+            else:
+                return False
+        asked = [[None if value else value for value in columns[name]] for name in self._conditions]
+        for pattern in set(zip(*asked, strict=True)) or {()}:
+            room = self._room(pattern)
+            if room is None or characters > room.characters:
+                return False
+            if not all(str(value).strip() for name in room.links for value in columns.get(name, ())):
+                return False
+        return True
+
     def fault(self, values: Mapping[str, Any]) -> str:
         """Return "" when the message can be made, else the variable to blame, or EMPTY_LINK."""
-        if self._quick is not None and self._certain(values):
+        try:
+            columns = {name: (values[name],) for name in self.names}
+        except KeyError:
+            columns = {}
+        if (columns or not self.names) and self.all_certain(columns):
             return ""
         try:
             words = self._renderer.render({**self._shared, **values})
@@ -72,37 +109,15 @@ class Preflight:
             return error.variable
         return EMPTY_LINK if _EMPTY_HREF.search(words.html) else ""
 
-    def _certain(self, values: Mapping[str, Any]) -> bool:
-        try:
-            row = self._row(values)
-        except KeyError:
-            return False
-        texts = []
-        characters = 0
-        for value in row:
-            if type(value) is str:
-                texts.append(value)
-            elif type(value) is int and -LARGEST_INT <= value <= LARGEST_INT:
-                characters += _INT_CHARACTERS
-            else:
-                return False
-        together = "".join(texts)
-        if ODD.search(together):
-            return False
-        key = tuple([values[name] or (name, values[name]) if not values[name] else None for name in self._conditions])
-        room = self._rooms[key] if key in self._rooms else self._measure(key, values)
-        if room is None or characters + len(together) > room.characters:
-            return False
-        return not room.links or all(str(values[name]).strip() for name in room.links)
-
-    def _measure(self, key: tuple[Any, ...], values: Mapping[str, Any]) -> _Room | None:
-        assert self._quick is not None
-        if len(self._rooms) >= _MOST_ROOMS:
+    def _room(self, pattern: tuple[Any, ...]) -> _Room | None:
+        """Return the room of one pattern. pattern: for each condition its value when empty or zero, else None."""
+        if pattern in self._rooms:
+            return self._rooms[pattern]
+        if self._quick is None or len(self._rooms) >= _MOST_ROOMS:
             return None
-        empty = {name: values[name] for name in self._conditions if not values[name]}
-        parts = self._quick.take_apart({**self._shared, **empty})
-        room = None if parts is None else _room(parts)
-        self._rooms[key] = room
+        empty = {name: value for name, value in zip(self._conditions, pattern, strict=True) if value is not None}
+        parts = self._quick.take_apart({**self._fixed, **empty})
+        room = self._rooms[pattern] = None if parts is None else _room(parts)
         return room
 
 
@@ -133,9 +148,3 @@ def _left(pieces: Pieces, most: int, grows: int) -> int:
 
 def _filled(pieces: Pieces) -> str:
     return _SOME.join(pieces.literals)
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple(values[name] for name in names)

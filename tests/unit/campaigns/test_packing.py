@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -56,20 +57,24 @@ def person(number: int, *, why_not: str = "", zone: str = "", name: str = "見�
     return (guest, f"guest{number}@example.com", name, str(number), "2026-01-09", "s1", why_not, zone)
 
 
+def _values(row: Row, shop_names: dict[str, str]) -> dict[str, Any]:
+    return {name: column[0] for name, column in ValueMaker(VARIABLES, shop_names).columns([row]).items()}
+
+
 def packed(job: PackJob, rows: list[Row]) -> list[Packed]:
     return list(pack(msgspec.structs.replace(job, rows=tuple(rows))))
 
 
 def test_a_recipient_has_a_value_for_every_variable_there_is() -> None:
     row: Row = (GUEST, "a@example.com", "髙橋", "4", "2026-01-09", "shibuya", "", "")
-    values = ValueMaker(VARIABLES).of(row, {"shibuya": "渋谷店"}) | project_values(PROJECT)
+    values = _values(row, {"shibuya": "渋谷店"}) | project_values(PROJECT)
     assert values.keys() | {"unsubscribe_url"} == VARIABLES.keys()
     assert (values["last_visit_on"], values["last_visit_on_ja"]) == ("2026-01-09", "2026年1月9日")
     assert (values["visits"], values["shop_name"]) == (4, "渋谷店")
 
 
 def test_a_guest_who_never_came_has_empty_texts_not_missing_ones() -> None:
-    values = ValueMaker(VARIABLES).of((GUEST, "a@example.com", "", "0", "", "", "", ""), {})
+    values = _values((GUEST, "a@example.com", "", "0", "", "", "", ""), {})
     assert values == {"guest_name": "", "shop_name": "", "visits": 0, "last_visit_on": "", "last_visit_on_ja": ""}
 
 

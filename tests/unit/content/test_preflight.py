@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,6 +68,22 @@ def test_it_says_what_the_engine_says(subject: str, html: str, text: str, values
         expected = error.variable
     assert preflight.fault(values) == expected
     assert preflight.fault(values) == expected  # and again, with what it remembers
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=4), parts=st.lists(st.sampled_from(PARTS), max_size=5))
+def test_what_is_certain_of_many_is_true_of_each(values: list[dict[str, Any]], parts: list[str]) -> None:
+    content = CampaignContent("{{ guest_name }} 様", "".join(parts), "t")
+    longest = {"unsubscribe_url": "https://x.example/u/" + "x" * 500}
+    preflight = Preflight(content, SHARED, longest)
+    if preflight.all_certain({name: [one[name] for one in values] for name in preflight.names}):
+        assert {Preflight(content, SHARED).fault(one) for one in values} == {""}
+
+
+def test_ordinary_people_are_certain_together() -> None:
+    content = CampaignContent(*("{% if guest_name %}{{ guest_name }}{% endif %}様{{ visits }}",) * 3)
+    columns: dict[str, Sequence[Any]] = {"guest_name": ["山田　花子", "", "O'Neil"], "visits": [0, 3, 7]}
+    assert Preflight(content, {}).all_certain(columns)
+    assert not Preflight(content, {}).all_certain(columns | {"guest_name": ["a", "b\n", "c"]})
 
 
 @pytest.mark.parametrize(
