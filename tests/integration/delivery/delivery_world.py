@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from todoku.bus.connection import Bus
@@ -21,11 +21,26 @@ from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import Sender
 from todoku.delivery.engine.starts import is_start_subject
 from todoku.delivery.types import Outcome, Recipient, RunOrder, SealChunk, Transport
-from todoku.kernel.clock import SystemClock
+from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.ids import new_id
 from todoku.kernel.retry import BackOff
 
 CLOCK = SystemClock()
+
+
+class ShiftedClock:
+    """The machine's clock, set wrong by so many seconds; like all clocks that are set, it keeps its monotonic time."""
+
+    def __init__(self, shift_seconds: float = 0.0) -> None:
+        self.shift_seconds = shift_seconds
+
+    def now_utc(self) -> datetime:
+        return CLOCK.now_utc() + timedelta(seconds=self.shift_seconds)
+
+    def monotonic_seconds(self) -> float:
+        return CLOCK.monotonic_seconds()
+
+
 QUICK = BackOff(base_seconds=0.05, cap_seconds=0.2)
 
 
@@ -86,11 +101,11 @@ async def seal_and_post(bus: Bus, addresses: Sequence[str], **changes: object) -
 
 @asynccontextmanager
 async def sending(
-    bus: Bus, transport: Transport, folder: Path, options: SenderOptions | None = None
+    bus: Bus, transport: Transport, folder: Path, options: SenderOptions | None = None, clock: Clock = CLOCK
 ) -> AsyncIterator[Sender]:
     """Run a sender; it is stopped, and the transport closed, at the end."""
     stop = asyncio.Event()
-    sender = Sender(bus, transport, make_renderer, CLOCK, folder, options or quick_options())
+    sender = Sender(bus, transport, make_renderer, clock, folder, options or quick_options())
     task = asyncio.create_task(sender.run(stop))
     try:
         yield sender

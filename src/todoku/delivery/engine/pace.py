@@ -121,6 +121,7 @@ class Paces:
         self._bus = bus
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
+        self._latest_seconds = 0.0
 
     def available(self, limit: Limit) -> int:
         """Return how many messages may leave now; sees to it in the background that there will be more."""
@@ -214,7 +215,15 @@ class Paces:
         account.not_before_seconds = self._now_seconds() + SLICE_SECONDS / 4
 
     def _now_seconds(self) -> float:
-        return self._clock.now_utc().timestamp()
+        """Return the time; when the clock was set back, what was given out for later is given up."""
+        now_seconds = self._clock.now_utc().timestamp()
+        if now_seconds < self._latest_seconds - _SKEW_SECONDS:
+            for account in self._accounts.values():
+                account.slices.clear()
+                account.not_before_seconds = account.queued_until_seconds = 0.0
+            self._latest_seconds = 0.0
+        self._latest_seconds = max(self._latest_seconds, now_seconds)
+        return now_seconds
 
 
 async def forget_run_pace(bus: Bus, run_id: str) -> None:

@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 5.0  # a batch that has to wait longer goes back to the bus
+_LOOK_AGAIN_SECONDS = 10.0
 _LONGEST_DELAY_SECONDS = 600.0  # then the batch is looked at again, in case a clock or a plan was changed
 
 
@@ -325,7 +326,9 @@ class BatchVisit:
         until_utc = quiet_until(self._order.quiet, self._batch.time_zone or self._order.time_zone, now_utc)
         if until_utc is None:
             return 0.0
-        return self._until_latest_finish((until_utc - now_utc).total_seconds(), now_utc)
+        # without zones of their own, no batch of the run is fetched meanwhile, so looking again costs little
+        longest = _LONGEST_DELAY_SECONDS if self._batch.time_zone else _LOOK_AGAIN_SECONDS
+        return self._until_latest_finish(min((until_utc - now_utc).total_seconds(), longest), now_utc)
 
     def _must_pause(self, lease: Lease, now_utc: datetime) -> float | None:
         """Return after how many seconds to come back when this visit must not start another window."""
