@@ -188,6 +188,16 @@ def _templates(domain: str, selector: str, algorithm: str, chosen: str) -> tuple
     return opening, b"\r\n" + relaxed
 
 
+def without_signatures(content: bytes) -> bytes:
+    """Return the message without the DKIM-Signature fields at its top, for a provider that rewrites what they cover."""
+    while content[:15].lower() == b"dkim-signature:":
+        end = content.find(b"\r\n")
+        while content[end + 2 : end + 3] in (b" ", b"\t"):
+            end = content.find(b"\r\n", end + 2)
+        content = content[end + 2 :]
+    return content
+
+
 def _folded_names(names: Sequence[bytes]) -> str:
     lines = [""]
     for name in names:

@@ -63,7 +63,7 @@ async def check_without_relay(transport: Transport) -> None:
     envelopes = envelopes_for(["accept"] * 5)
     sink = WatchingSink(forbidden=frozenset({3}))
     answers = await transport.send(envelopes, sink)
-    _check_books(envelopes, answers, sink)
+    check_books(envelopes, answers, sink)
     kinds = {answer.ref: answer.kind for answer in answers}
     assert kinds[3] is AnswerKind.TEMPORARY, "a message that was taken back is not TEMPORARY"
     assert all(kind is AnswerKind.ACCEPTED for ref, kind in kinds.items() if ref != 3)
@@ -97,8 +97,8 @@ async def _check_answers(
             relay.taken.clear()
             sink = WatchingSink()
             answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=30)
-            _check_books(envelopes, answers, sink)
-            _check_truth(envelopes, answers, sink, relay)
+            check_books(envelopes, answers, sink)
+            check_truth(envelopes, answers, sink, relay.taken)
             for answer in answers:
                 wanted = EXPECTED[behaviours[answer.ref]]
                 torn_along = several_in_flight and answer.kind is AnswerKind.UNKNOWN
@@ -124,8 +124,8 @@ async def _check_falling_back(make: Callable[[str], Transport]) -> None:
         envelopes = envelopes_for(["accept"] * 60)
         sink = WatchingSink()
         answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=30)
-        _check_books(envelopes, answers, sink)
-        _check_truth(envelopes, answers, sink, relay)
+        check_books(envelopes, answers, sink)
+        check_truth(envelopes, answers, sink, relay.taken)
         assert {one.kind for one in answers} <= {AnswerKind.ACCEPTED, AnswerKind.TEMPORARY}
         again = [envelopes[one.ref] for one in answers if one.kind is AnswerKind.TEMPORARY]
         assert {one.kind for one in await transport.send(again, WatchingSink())} <= {AnswerKind.ACCEPTED}
@@ -183,7 +183,7 @@ async def _check_taking_back(make: Callable[[str], Transport], *, chunking: bool
         envelopes = envelopes_for(["accept"] * 30)
         sink = WatchingSink(forbidden=frozenset(range(30)))
         answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=10)
-        _check_books(envelopes, answers, sink)
+        check_books(envelopes, answers, sink)
         assert {one.kind for one in answers} == {AnswerKind.TEMPORARY}
         assert not relay.taken, "a message that was taken back was completed"
     finally:
@@ -199,7 +199,7 @@ async def _check_two_at_once(make: Callable[[str], Transport]) -> None:
         envelopes = envelopes_for(["accept", "defer-final"] * 10)
         results = await asyncio.gather(*(transport.send(envelopes, sink) for sink in sinks))
         for answers, sink in zip(results, sinks, strict=True):
-            _check_books(envelopes, answers, sink)
+            check_books(envelopes, answers, sink)
         assert len(relay.taken) == 20
     finally:
         await transport.close()
@@ -210,12 +210,13 @@ async def _all_temporary(transport: Transport, *, relay_failed: bool) -> None:
     envelopes = envelopes_for(["accept"] * 20)
     sink = WatchingSink()
     answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=10)
-    _check_books(envelopes, answers, sink)
+    check_books(envelopes, answers, sink)
     assert not sink.marked, "a message was completed towards nobody"
     assert {(one.kind, one.relay_failed) for one in answers} == {(AnswerKind.TEMPORARY, relay_failed)}
 
 
-def _check_books(envelopes: Sequence[Envelope], answers: Sequence[Answer], sink: WatchingSink) -> None:
+def check_books(envelopes: Sequence[Envelope], answers: Sequence[Answer], sink: WatchingSink) -> None:
+    """Check one answer for each envelope, and that nothing was completed without having been announced."""
     refs = sorted(answer.ref for answer in answers)
     assert refs == sorted(envelope.ref for envelope in envelopes), "not one answer for each envelope"
     assert {answer.ref: answer for answer in answers} == sink.answers, "sink and caller were told different things"
@@ -224,16 +225,17 @@ def _check_books(envelopes: Sequence[Envelope], answers: Sequence[Answer], sink:
             assert answer.ref in sink.marked, f"message {answer.ref} was completed without `about_to_complete`"
 
 
-def _check_truth(
-    envelopes: Sequence[Envelope], answers: Sequence[Answer], sink: WatchingSink, relay: ScriptedRelay
+def check_truth(
+    envelopes: Sequence[Envelope], answers: Sequence[Answer], sink: WatchingSink, taken: Sequence[str]
 ) -> None:
+    """Check the answers against what the peer took, by recipient."""
     address_of = {envelope.ref: envelope.rcpt_to for envelope in envelopes}
-    assert len(set(relay.taken)) == len(relay.taken), "the relay has a message twice"
+    assert len(set(taken)) == len(taken), "the relay has a message twice"
     for answer in answers:
-        taken = address_of[answer.ref] in relay.taken
+        is_there = address_of[answer.ref] in taken
         if answer.kind is AnswerKind.ACCEPTED:
-            assert taken, f"{address_of[answer.ref]} is said to be accepted, the relay never had it"
+            assert is_there, f"{address_of[answer.ref]} is said to be accepted, the relay never had it"
         elif answer.kind in (AnswerKind.PERMANENT, AnswerKind.TEMPORARY):
-            assert not taken, f"{address_of[answer.ref]} is said to be {answer.kind}, the relay has it"
-        if taken:
+            assert not is_there, f"{address_of[answer.ref]} is said to be {answer.kind}, the relay has it"
+        if is_there:
             assert answer.ref in sink.marked, f"{address_of[answer.ref]} left without `about_to_complete`"

@@ -99,10 +99,16 @@ def _open_smtp(url: str, clock: Clock) -> Transport:
     return SmtpTransport(url, clock=clock)
 
 
+def _open_ses(url: str, clock: Clock) -> Transport:
+    from todoku.delivery.transports.ses import SesTransport  # aiohttp and botocore cost 0.3 s, so only who needs them
+
+    return SesTransport(url, clock)
+
+
 def _open_null(url: str, clock: Clock) -> Transport:
     if url.partition(":")[2].strip("/"):
         raise ConfigurationError("null: takes no host and no options")
     return NullTransport()
 
 
-_OPENERS: dict[str, Opener] = {"smtp": _open_smtp, "smtps": _open_smtp, "null": _open_null}
+_OPENERS: dict[str, Opener] = {"smtp": _open_smtp, "smtps": _open_smtp, "ses": _open_ses, "null": _open_null}
