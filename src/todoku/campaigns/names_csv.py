@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -12,7 +11,6 @@ from todoku.delivery.types import TERMINAL_STATES, DeliveryRow, RecipientState
 from todoku.kernel.spreadsheet import csv_lines
 from todoku.projects import queries as projects
 
-PAGE = 1_000
 HEADERS = {
     "ja": ("メールアドレス", "結果", "状態コード", "サーバーの応答・理由", "日時", "Message-ID", "お客様ID"),
     "en": ("Mail address", "Result", "State", "Answer or reason", "At", "Message-ID", "Guest id"),
@@ -55,21 +53,10 @@ def stream(project_id: str, run_id: UUID, states: Iterable[RecipientState] = (),
         return (row.address, words[state], state.value, row.answer, at, row.message_id, row.guest_id or "")
 
     chosen = tuple(states) or TERMINAL_STATES
-    found = chain.from_iterable(_rows(project_id, run_id, state) for state in chosen)
-    return csv_lines(HEADERS[language], map(cells, found))
+    return csv_lines(HEADERS[language], map(cells, ledger.run_rows(project_id, run_id, chosen)))
 
 
 def file_name(campaign_name: str, state: str = "") -> str:
     """Return a file name that every system takes: the campaign's name, the state."""
     kept = "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in campaign_name)[:60].strip("-")
     return f"{kept or 'run'}{'-' + state if state else ''}.csv"
-
-
-def _rows(project_id: str, run_id: UUID, state: RecipientState) -> Iterator[DeliveryRow]:
-    after: str | None = None
-    while True:
-        page = ledger.names(project_id, run_id, state, limit=PAGE, after=after)
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1].cursor

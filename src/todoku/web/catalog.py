@@ -21,7 +21,14 @@ from django.utils.translation.template import templatize
 
 WEB = Path(__file__).resolve().parent
 LANGUAGES = ("ja", "en")
-KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2), "pgettext_lazy": ((1, "c"), 2)}
+KEYWORDS = {
+    "_": None,
+    "_t": None,
+    "gettext": None,
+    "gettext_lazy": None,
+    "ngettext": (1, 2),
+    "pgettext_lazy": ((1, "c"), 2),
+}
 _CALL = re.compile(r"\b(gettext|ngettext|pgettext|npgettext|_)\((.*?)\)(?=\s|$|X)", re.DOTALL)
 _STRING = re.compile(r"""u?('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from todoku.campaigns import queries as campaigns
-from todoku.campaigns.types import CampaignRow, CampaignState, RunState
+from todoku.campaigns.types import AwayRow, CampaignRow, CampaignState
 from todoku.delivery.types import RecipientState, RunBalance
 from todoku.intake import queries as intake
 from todoku.intake.types import END_STATES, IntakeBalance, MailState
@@ -20,9 +20,12 @@ from todoku.projects.types import ProjectInfo
 from todoku.reservations import queries as reservations
 from todoku.web import words
 from todoku.web.letters import count_on_bus
+from todoku.web.ports import ports
+from todoku.web.readiness import Standing, standing
+from todoku.web.schedule_words import never
 
 NEEDS_EYES = (MailState.UNKNOWN_LAYOUT, MailState.QUARANTINED, MailState.UNREADABLE)
-_NEEDS_PERSON = (RunState.HELD, RunState.MISSED)
+_NEEDS_PERSON = ("held", "missed")
 _AHEAD = (CampaignState.SCHEDULED, CampaignState.ACTIVE, CampaignState.PAUSED)
 
 
@@ -30,7 +33,7 @@ _AHEAD = (CampaignState.SCHEDULED, CampaignState.ACTIVE, CampaignState.PAUSED)
 class Verdict:
     """One calm sentence. tone: well, look or bad. more: what it rests on, or what to do.
 
-    state: the mails to look at, for the link behind the sentence.
+    state: the mails to look at, for the link behind the sentence; away: the runs to look at.
     """
 
     tone: str
@@ -38,6 +41,7 @@ class Verdict:
     sentence: str
     more: str = ""
     state: str = ""
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +75,37 @@ def look_around(project: ProjectInfo, now_utc: datetime) -> dict[str, Any]:
     on_bus = count_on_bus(project.id)
     balance = intake.balance(project.id, on_bus)
     rows = campaigns.list_campaigns(project.id)
+    away = campaigns.while_away(project.id, clock=ports().clock)
     total = add_up([row.run.balance for row in rows if row.run is not None])
     today = _today(project, now_utc)
     return {
-        "verdict": judge(balance, rows, today["eyes"], counted=on_bus is not None),
+        "away": len(away),
+        "verdict": judge(balance, away, today["eyes"], counted=on_bus is not None),
         "counted": on_bus is not None,
         "mail": balance,
         "mail_lines": mail_lines(balance),
         "out": total,
         "out_lines": run_lines(total),
         "today": today,
-        "next_runs": sorted(
-            (row for row in rows if row.state in _AHEAD),
-            key=lambda row: row.due_at_utc or (row.run.due_at_utc if row.run else now_utc),
-        )[:5],
+        "next_runs": _next(rows, now_utc),
         "unhandled": reservations.count_unhandled(project.id),
     }
 
 
-def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: Counter[MailState], *, counted: bool) -> Verdict:
-    """Say whether all is well; the worst thing decides the sentence."""
-    waiting = [row for row in rows if row.run is not None and row.run.state in _NEEDS_PERSON]
+def judge(balance: IntakeBalance, away: list[AwayRow], eyes: Counter[MailState], *, counted: bool) -> Verdict:
+    """Say whether all is well; the worst thing decides the sentence. away: runs that somebody should know of."""
+    waiting = [one for one in away if one.what in _NEEDS_PERSON]
+    late = [one for one in away if one.what == "late"]
     if balance.pending < 0:
         return Verdict(
             "bad", "warn", _("The books do not balance."), _("There are more results than mails. Call the operator.")
         )
     if waiting:
         sentence = ngettext("%(n)d campaign waits for you.", "%(n)d campaigns wait for you.", len(waiting))
-        return Verdict("bad", "warn", sentence % {"n": len(waiting)}, "、".join(row.name for row in waiting))
+        return Verdict("bad", "warn", sentence % {"n": len(waiting)}, _names(waiting), away=True)
+    if late:
+        sentence = ngettext("%(n)d campaign is late.", "%(n)d campaigns are late.", len(late))
+        return Verdict("bad", "clock", sentence % {"n": len(late)}, _names(late), away=True)
     if eyes:
         sentence = ngettext(
             "%(n)d mail of today needs your eyes.", "%(n)d mails of today need your eyes.", eyes.total()
@@ -116,6 +123,15 @@ def judge(balance: IntakeBalance, rows: list[CampaignRow], eyes: Counter[MailSta
         sentence = ngettext("Reading %(n)d mail just now.", "Reading %(n)d mails just now.", balance.pending)
         return Verdict("well", "clock", sentence % {"n": balance.pending}, _("Nothing is lost."))
     return Verdict("well", "done", _("All is well."), _("Every mail has its place, and every message too."))
+
+
+def _names(rows: list[AwayRow]) -> str:
+    return "、".join(dict.fromkeys(one.campaign_name for one in rows))
+
+
+def _next(rows: list[CampaignRow], now_utc: datetime) -> list[Standing]:
+    ahead = [standing(row, now_utc) for row in rows if row.state in _AHEAD]
+    return sorted(ahead, key=lambda one: one.at_utc or never())[:5]
 
 
 def add_up(balances: list[RunBalance]) -> RunBalance:

@@ -58,6 +58,7 @@ class Ports:
 
     nats_url: called when the live connection is opened, so that an embedded engine may still be starting.
     open_vault: called once per process, on the thread of `live`. public_url: where people reach the pages.
+    transports: names of the ways out besides the usual one.
     """
 
     clock: Clock
@@ -65,6 +66,7 @@ class Ports:
     open_vault: Callable[[], Vault]
     public_url: str
     outbox: Outbox | None = None
+    transports: tuple[str, ...] = ()
 
 
 _connected: list[Ports] = []

@@ -4,21 +4,20 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import pytest
 from django.utils import translation
 
-from todoku.campaigns.types import CampaignContent, CampaignRow, CampaignState, RunRow, RunState
+from todoku.campaigns.types import AwayRow, RunRow, RunState
 from todoku.delivery.types import RunBalance
-from todoku.guests.types import Audience
 from todoku.intake.types import IntakeBalance, MailState
 from todoku.web.overview import add_up, judge, mail_lines, run_lines
 
 DUE = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 
 
-def _campaign(state: RunState) -> CampaignRow:
-    run = RunRow(uuid4(), uuid4(), state, "", DUE, None, None, None, None, RunBalance(planned=10))
-    content = CampaignContent("s", "h", "t")
-    return CampaignRow(run.campaign_id, "p", "冬の鍋", CampaignState.ACTIVE, content, Audience(), DUE, run, "x", 1)
+def _away(what: str) -> AwayRow:
+    run = RunRow(uuid4(), uuid4(), RunState.PLANNED, "", DUE, None, None, None, None, RunBalance(planned=10))
+    return AwayRow(run, "冬の鍋", what, ("send_now", "skip"))
 
 
 def _balance(arrived: int, applied: int) -> IntakeBalance:
@@ -27,13 +26,14 @@ def _balance(arrived: int, applied: int) -> IntakeBalance:
 
 def test_all_is_well_when_everything_adds_up() -> None:
     with translation.override("ja"):
-        verdict = judge(_balance(5, 5), [_campaign(RunState.SENDING)], Counter(), counted=True)
+        verdict = judge(_balance(5, 5), [_away("started_late")], Counter(), counted=True)
         assert (verdict.tone, verdict.sentence) == ("well", "すべて順調です。")
 
 
-def test_a_campaign_that_waits_for_a_person_comes_first() -> None:
-    verdict = judge(_balance(5, 5), [_campaign(RunState.HELD)], Counter([MailState.UNREADABLE]), counted=True)
-    assert verdict.tone == "bad"
+@pytest.mark.parametrize("what", ["held", "missed", "late"])
+def test_a_run_that_needs_a_person_comes_first(what: str) -> None:
+    verdict = judge(_balance(5, 5), [_away(what)], Counter([MailState.UNREADABLE]), counted=True)
+    assert (verdict.tone, verdict.away) == ("bad", True)
     assert "冬の鍋" in verdict.more
 
 

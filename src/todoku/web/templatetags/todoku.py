@@ -92,6 +92,15 @@ def clock(value: datetime | None) -> str:
 
 
 @register.filter
+def day_and_time(value: datetime | None) -> str:
+    """Write a moment inside a sentence: the time of day alone when it is today, else with its near day."""
+    if value is None:
+        return ""
+    today = timezone.localtime(value).date() == _today()
+    return clock(value) if today else f"{near_day(value)} {clock(value)}"
+
+
+@register.filter
 def when(value: datetime | None) -> SafeString | str:
     """Write a moment for people, inside <time>: near day and time of day."""
     if value is None:
@@ -167,6 +176,18 @@ def field_label(name: str, form: BaseForm) -> str:
 def iso_day(value: object) -> str:
     """Write a day as a date field wants it; what a person typed stays as typed."""
     return value.isoformat() if isinstance(value, date) else str(value or "")
+
+
+@register.filter
+def pace_number(per_second: float) -> str:
+    """Write how many a second: 0.4, 12, 1,250."""
+    return f"{per_second:.1f}" if per_second < 10 else f"{per_second:,.0f}"
+
+
+@register.filter
+def month_name(value: date) -> str:
+    """Write a month: 2026年11月, Nov 2026."""
+    return f"{value.year}年{value.month}月" if _japanese() else f"{_EN_MONTHS[value.month - 1]} {value.year}"
 
 
 @register.filter

@@ -1,42 +1,34 @@
-"""Campaigns: the list, the editor with its live count and problems, the preview, sending with a clear confirmation."""
+"""Campaigns: the list by what needs a person first, one campaign, and what may be done with it."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
-from django.utils.translation import get_language, ngettext
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from todoku.campaigns import queries, services
-from todoku.campaigns.errors import CampaignMissing, CampaignsError, NotSchedulable
-from todoku.campaigns.types import CampaignRow, CampaignState
-from todoku.content.errors import TemplateInvalid
-from todoku.content.rendering import SAMPLE_VALUES, VARIABLES, make_renderer
-from todoku.content.rendering import check as check_content
-from todoku.content.starters import load_starter
-from todoku.delivery.types import Unrenderable
+from todoku.campaigns.errors import CampaignsError, NotSchedulable
+from todoku.campaigns.types import CampaignRow, CampaignState, RunState
 from todoku.guests import queries as guests
 from todoku.guests.errors import GuestMissing
 from todoku.projects.types import Right
 from todoku.web import words
-from todoku.web.campaign_form import CampaignForm, criteria, form_values
+from todoku.web.campaign_form import criteria
 from todoku.web.guards import MemberRequest, needs
 from todoku.web.live import hub
-from todoku.web.middleware import FRAME_POLICY
-from todoku.web.overview import run_lines
 from todoku.web.ports import ports
-from todoku.web.safe_html import clean_mail_html, framed_page
+from todoku.web.readiness import GROUPS, Group, in_groups, late_by, standing, waits_for_approval
+from todoku.web.schedule_words import KINDS, localized, plan_lines, repeat_words
+from todoku.web.views.editor import find, shown_subject
 
-# An author's own pictures may be loaded; a stranger's mail gets FRAME_POLICY as it is.
-PREVIEW_POLICY = FRAME_POLICY.replace("img-src data:", "img-src data: https:")
-ACTIONS = {
+MOST_OVER = 20  # campaigns that are over, shown before somebody asks for all
+ACTIONS: dict[str, tuple[Callable[..., object], Right]] = {
     "pause": (services.pause, Right.SEND_CAMPAIGNS),
     "resume": (services.resume, Right.SEND_CAMPAIGNS),
     "stop": (services.stop, Right.SEND_CAMPAIGNS),
@@ -46,132 +38,42 @@ ACTIONS = {
 
 @needs(Right.SEE_CAMPAIGNS)
 def campaigns(request: MemberRequest) -> HttpResponse:
-    """List campaigns with the state and the next step of each."""
-    rows = queries.list_campaigns(request.project.id)
-    values = {"campaigns": [_entry(row) for row in rows]}
+    """List campaigns by group, those that need a person first; `?group=` shows one group whole."""
+    now_utc = ports().clock.now_utc()
+    away = queries.while_away(request.project.id, clock=ports().clock)
+    unanswered = {one.run.campaign_id for one in away if one.what in {"held", "missed"}}
+    groups = in_groups(queries.list_campaigns(request.project.id), now_utc, unanswered)
+    chosen = request.GET.get("group", "")
+    shown = [
+        {
+            "key": group.value,
+            "title": GROUPS[group],
+            "count": len(members),
+            "members": members if chosen else members[:MOST_OVER] if group is Group.OVER else members,
+            "more": not chosen and group is Group.OVER and len(members) > MOST_OVER,
+            "current": group.value == chosen,
+        }
+        for group, members in groups.items()
+        if members
+    ]
+    values = {
+        "tabs": shown,
+        "groups": [one for one in shown if not chosen or one["current"]],
+        "chosen": chosen,
+        "total": sum(len(members) for members in groups.values()),
+        "away": len(away),
+    }
     moving = request.headers.get("HX-Target") == "list"
     return render(request, "web/_campaigns.html" if moving else "web/campaigns.html", values)
 
 
-@needs(Right.EDIT_CAMPAIGNS, "GET", "POST")
-def new(request: MemberRequest) -> HttpResponse:
-    """Begin a campaign from the starter in the reader's language."""
-    if request.method == "POST":
-        form = CampaignForm(request.project.id, request.POST)
-        if form.is_valid():
-            campaign_id = services.create(
-                request.project.id,
-                name=form.cleaned_data["name"],
-                content=form.content(),
-                audience=form.audience(),
-                by=request.member.display_name,
-                clock=ports().clock,
-            )
-            messages.success(request, _("Saved."))
-            return redirect("campaign", campaign_id=campaign_id)
-        return _editor(request, form, None, status=422)
-    starter = load_starter("en" if (get_language() or "ja").startswith("en") else "ja")
-    values = {"name": "", "subject": starter.subject, "html": starter.html, "text": starter.text}
-    return _editor(request, CampaignForm(request.project.id, values), None)
-
-
-@needs(Right.EDIT_CAMPAIGNS, "GET", "POST")
-def edit(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
-    """Change a draft; somebody else's change in between is never overwritten."""
-    row = _find(request, campaign_id)
-    if request.method == "GET":
-        return _editor(request, CampaignForm(request.project.id, form_values(row)), row)
-    form = CampaignForm(request.project.id, request.POST)
-    if not form.is_valid():
-        return _editor(request, form, row, status=422)
-    version = request.POST.get("version", "")
-    try:
-        services.update(
-            request.project.id,
-            campaign_id,
-            name=form.cleaned_data["name"],
-            content=form.content(),
-            audience=form.audience(),
-            version=int(version) if version.isdecimal() else row.version,
-            by=request.member.display_name,
-            clock=ports().clock,
-        )
-    except CampaignsError:
-        form.add_error(
-            None, _("Somebody else changed this campaign meanwhile. Your text is still here; nothing was saved.")
-        )
-        return _editor(request, form, row, status=409)
-    messages.success(request, _("Saved."))
-    return redirect("campaign", campaign_id=campaign_id)
-
-
-@needs(Right.EDIT_CAMPAIGNS, "POST")
-def check(request: MemberRequest) -> HttpResponse:
-    """Say how many it would reach and what is wrong, while somebody types."""
-    return render(request, "web/_check.html", _checked(request, CampaignForm(request.project.id, request.POST)))
-
-
-@needs(Right.SEE_CAMPAIGNS, "GET", "POST")
-def preview(request: MemberRequest) -> HttpResponse:
-    """Show the message as one guest would get it, for a sandboxed frame."""
-    if request.method == "POST":
-        content = CampaignForm(request.project.id, request.POST).content()
-    else:
-        content = _find(request, _uuid(request.GET.get("campaign", ""))).content
-    try:
-        renderer = make_renderer(content.subject, content.html, content.text)
-        message = renderer.render(SAMPLE_VALUES | _guest_values(request))
-        title, body = message.subject, message.html
-    except (TemplateInvalid, Unrenderable) as error:
-        title, body = _("Preview"), f"<p>{_('The template has problems:')} {_escaped(str(error))}</p>"
-    page = framed_page(title, clean_mail_html(body, pictures=True), get_language() or "ja")
-    answer = HttpResponse(page, content_type="text/html; charset=utf-8")
-    answer["Content-Security-Policy"] = PREVIEW_POLICY
-    return answer
-
-
 @needs(Right.SEE_CAMPAIGNS)
 def campaign(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
-    """Show one campaign: what it says, whom it reaches, its runs, who did what."""
-    row = _find(request, campaign_id)
-    runs = queries.runs(request.project.id, campaign_id)
+    """Show one campaign: what it says, whom it reaches, when and how it leaves, its runs, who did what."""
+    row = find(request, campaign_id)
     if row.run is not None and row.state is not CampaignState.DRAFT and request.GET.get("show") != "campaign":
         return redirect("run", run_id=row.run.id)
-    values = _entry(row) | {
-        "audience": guests.count_audience(request.project.id, row.audience),
-        "criteria": criteria(request.project.id, row.audience),
-        "runs": [{"run": run, "word": words.RUNS[run.state]} for run in runs],
-        "audit": queries.audit(request.project.id, campaign_id),
-        "subject": shown_subject(request, row),
-    }
-    return render(request, "web/campaign.html", values)
-
-
-@needs(Right.SEND_CAMPAIGNS, "GET", "POST")
-def send(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
-    """Ask once more, saying the number; then send now or at a moment."""
-    row = _find(request, campaign_id)
-    problem = ""
-    obstacles: list[str] = []
-    if request.method == "POST":
-        try:
-            return _dispatch(request, row)
-        except NotSchedulable as error:
-            obstacles = [_localized(one) for one in error.obstacles]
-        except (CampaignsError, ValueError) as error:
-            problem = str(error)
-    if request.method == "GET" and row.state is CampaignState.DRAFT:
-        found = queries.obstacles(request.project.id, campaign_id, clock=ports().clock)
-        obstacles = [_localized(one) for one in found]
-    values = _entry(row) | {
-        "audience": guests.count_audience(request.project.id, row.audience),
-        "criteria": criteria(request.project.id, row.audience),
-        "obstacles": obstacles,
-        "problem": problem,
-        "earliest": timezone.localtime(ports().clock.now_utc()),
-        "due": request.POST.get("due", ""),
-    }
-    return render(request, "web/campaign_send.html", values, status=422 if request.method == "POST" else 200)
+    return _page(request, row)
 
 
 @needs(Right.SEE_CAMPAIGNS, "POST")
@@ -183,12 +85,11 @@ def act(request: MemberRequest, campaign_id: UUID, action: str) -> HttpResponse:
         raise Http404
     if not request.member.may(right):
         return render(request, "web/403.html", status=403)
-    _find(request, campaign_id)
+    find(request, campaign_id)
     try:
         if action == "duplicate":
-            return redirect(
-                "campaign_edit", campaign_id=services.duplicate(project_id, campaign_id, by=by, clock=clock)
-            )
+            made = services.duplicate(project_id, campaign_id, by=by, clock=clock)
+            return redirect("campaign_edit", campaign_id=made)
         ACTIONS[action][0](project_id, campaign_id, by=by, reason=request.POST.get("reason", "")[:200], clock=clock)
     except CampaignsError as error:
         messages.error(request, _("That is not possible now: %(why)s") % {"why": error})
@@ -196,139 +97,76 @@ def act(request: MemberRequest, campaign_id: UUID, action: str) -> HttpResponse:
     return redirect("campaign", campaign_id=campaign_id)
 
 
-def shown_subject(request: MemberRequest, row: CampaignRow) -> str:
-    """Return the subject as a sample guest reads it; the template itself while it can't be filled."""
+@needs(Right.SEND_CAMPAIGNS, "POST")
+def approve(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
+    """Give the second person's word."""
+    find(request, campaign_id)
     try:
-        renderer = make_renderer(row.content.subject, row.content.html, row.content.text)
-        return renderer.render(SAMPLE_VALUES | _guest_values(request)).subject
-    except (TemplateInvalid, Unrenderable):
-        return row.content.subject
+        services.approve(request.project.id, campaign_id, by=request.member.display_name, clock=ports().clock)
+        messages.success(request, _("Approved."))
+    except CampaignsError as error:
+        messages.error(request, _("That is not possible now: %(why)s") % {"why": error})
+    hub.publish(request.project.id, "run", {"campaign_id": str(campaign_id)})
+    return redirect("campaign", campaign_id=campaign_id)
 
 
-def _dispatch(request: MemberRequest, row: CampaignRow) -> HttpResponse:
-    project_id, by, clock = request.project.id, request.member.display_name, ports().clock
-    if request.POST.get("how") == "later":
-        services.schedule(project_id, row.id, due_at_utc=_due(request.POST.get("due", "")), by=by, clock=clock)
-        messages.success(request, _("Scheduled. It will be sealed shortly before it leaves."))
+@needs(Right.SEND_CAMPAIGNS, "POST")
+def send_test(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
+    """Send the message as it is now to a few typed addresses."""
+    row = find(request, campaign_id)
+    typed, guest = request.POST.get("addresses", ""), request.POST.get("guest", "")
+    try:
+        run_id = services.test_send(
+            request.project.id,
+            campaign_id,
+            addresses=typed.replace(",", " ").replace("、", " ").split(),
+            guest_id=UUID(guest) if guest and request.member.may(Right.SEE_GUESTS) else None,
+            by=request.member.display_name,
+            clock=ports().clock,
+            language=get_language() or "ja",
+        )
+    except NotSchedulable as error:
+        problem = " ".join(localized(one) for one in error.obstacles)
+    except (CampaignsError, GuestMissing, ValueError) as error:
+        problem = str(error)
     else:
-        services.send_now(project_id, row.id, by=by, clock=clock)
-    hub.publish(project_id, "run", {"campaign_id": str(row.id)})
-    return redirect("campaign", campaign_id=row.id)
+        messages.success(request, _("The test is on its way."))
+        hub.publish(request.project.id, "run", {"run_id": str(run_id)})
+        return redirect("run", run_id=run_id)
+    return _page(request, row, test={"problem": problem, "addresses": typed}, status=422)
 
 
-def _due(text: str) -> datetime:
-    moment = parse_datetime(text)
-    if moment is None:
-        raise ValueError(_("Please say day and time."))
-    return moment if moment.tzinfo else timezone.make_aware(moment)
+def waiting_banner(request: MemberRequest, row: CampaignRow) -> dict[str, Any]:
+    """Return what the banner about approval needs; `may` is False for those who asked for it."""
+    waits = waits_for_approval(row)
+    asked_by = row.approval.asked_by if row.approval is not None else ""
+    may = request.member.may(Right.SEND_CAMPAIGNS) and asked_by != request.member.display_name
+    return {"waits": waits, "asked_by": asked_by, "may": may}
 
 
-def _find(request: MemberRequest, campaign_id: UUID) -> CampaignRow:
-    try:
-        return queries.get(request.project.id, campaign_id)
-    except CampaignMissing as error:
-        raise Http404 from error
-
-
-def _entry(row: CampaignRow) -> dict[str, Any]:
-    return {
+def _page(
+    request: MemberRequest, row: CampaignRow, test: dict[str, str] | None = None, status: int = 200
+) -> HttpResponse:
+    now_utc = ports().clock.now_utc()
+    runs = queries.runs(request.project.id, row.id)
+    may_see_guests = request.member.may(Right.SEE_GUESTS)
+    values = {
         "row": row,
-        "word": words.CAMPAIGNS[row.state],
-        "readiness": readiness(row),
-        "lines": run_lines(row.run.balance) if row.run is not None else [],
+        "standing": standing(row, now_utc),
+        "audience": guests.count_audience(request.project.id, row.audience),
+        "criteria": criteria(request.project.id, row.audience),
+        "repeat": repeat_words(row.plan),
+        "plan_lines": plan_lines(row.plan),
+        "runs": [history_entry(run, now_utc) for run in runs],
+        "audit": queries.audit(request.project.id, row.id),
+        "subject": shown_subject(request, row),
+        "approval": waiting_banner(request, row),
+        "test": test or {"problem": "", "addresses": request.member.email},
+        "sample_guests": guests.search(request.project.id, "", limit=20) if may_see_guests else [],
     }
+    return render(request, "web/campaign.html", values, status=status)
 
 
-def readiness(row: CampaignRow) -> str:
-    """Return one sentence: what happens next, or what is in the way."""
-    if row.state is CampaignState.DRAFT:
-        problems = check_content(row.content, SAMPLE_VALUES)
-        if problems:
-            text = ngettext(
-                "%(n)d thing to put right in the text.", "%(n)d things to put right in the text.", len(problems)
-            )
-            return text % {"n": len(problems)}
-        return _("Ready to be sent.")
-    run = row.run
-    if run is not None and run.reason:
-        return run.reason
-    sentences = {
-        CampaignState.SCHEDULED: _("Leaves by itself at its time."),
-        CampaignState.ACTIVE: _("On its way."),
-        CampaignState.PAUSED: _("Waits until somebody resumes it."),
-        CampaignState.STOPPED: _("Stopped by a person."),
-        CampaignState.FINISHED: _("Every recipient has an answer."),
-    }
-    return sentences[row.state]
-
-
-def _editor(request: MemberRequest, form: CampaignForm, row: CampaignRow | None, status: int = 200) -> HttpResponse:
-    english = (get_language() or "ja").startswith("en")
-    values = _checked(request, form) | {
-        "form": form,
-        "row": row,
-        "version": row.version if row is not None else "",
-        "variables": [
-            {"name": one.name, "help": one.explanation_en if english else one.explanation_ja}
-            for one in VARIABLES.values()
-        ],
-        "picked": {"sites": _picked(form, "sites"), "shop_codes": _picked(form, "shop_codes")},
-        "show_errors": request.method == "POST",
-        "guests": guests.search(request.project.id, "", limit=20) if request.member.may(Right.SEE_GUESTS) else [],
-    }
-    return render(request, "web/campaign_edit.html", values, status=status)
-
-
-def _checked(request: MemberRequest, form: CampaignForm) -> dict[str, Any]:
-    problems = check_content(form.content(), SAMPLE_VALUES)
-    return {
-        "problems": [{"part": one.part, "line": one.line, "message": _localized(one)} for one in problems],
-        "audience": guests.count_audience(request.project.id, form.audience()),
-    }
-
-
-def _picked(form: CampaignForm, name: str) -> list[str]:
-    data = form.data
-    return data.getlist(name) if hasattr(data, "getlist") else list(data.get(name, ()))
-
-
-def _guest_values(request: MemberRequest) -> dict[str, Any]:
-    project = request.project
-    values: dict[str, Any] = {
-        "project_name": project.name,
-        "sender_name": project.sender_name or project.name,
-        "postal_address": project.postal_address or "—",
-        "contact": project.contact or "—",
-    }
-    wanted = request.POST.get("guest") or request.GET.get("guest") or ""
-    if wanted and request.member.may(Right.SEE_GUESTS):
-        try:
-            row = guests.get(project.id, _uuid(wanted)).row
-        except GuestMissing:
-            return values
-        last = timezone.localtime(row.last_visit_at).date() if row.last_visit_at else None
-        values |= {
-            "guest_name": row.name,
-            "visits": row.visits,
-            "last_visit_on": last.isoformat() if last else "",
-            "last_visit_on_ja": f"{last.year}年{last.month}月{last.day}日" if last else "",
-        }
-    return values
-
-
-def _localized(problem: Any) -> str:
-    english = (get_language() or "ja").startswith("en")
-    return str(problem.message if english or not problem.message_ja else problem.message_ja)
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise Http404 from error
-
-
-def _escaped(text: str) -> str:
-    from django.utils.html import escape
-
-    return escape(text)
+def history_entry(run: Any, now_utc: Any) -> dict[str, Any]:
+    """Return one run as a line of the history shows it."""
+    return {"run": run, "word": words.RUNS[RunState(run.state)], "kind": KINDS[run.kind], "late": late_by(run, now_utc)}

@@ -29,6 +29,7 @@
   let polling = 0;
   let pending = new Map();
   const refresh = (kind) => all("[data-live]").forEach((element) => {
+    if (one("details[open] form", element)) return;      // somebody is filling it in
     if (!kind || element.dataset.live.split(" ").includes(kind)) htmx.trigger(element, "live");
   });
   const soon = (kind) => {                 // a burst of events becomes one question
@@ -150,6 +151,19 @@
       const slip = document.activeElement?.closest?.(".slip");
       (one("form.handle", slip || one("#pane") || document) || one("form.handle.page"))?.requestSubmit();
     }
+  });
+
+  // Calendar: arrows walk from start to start, Page Up and Page Down turn it over
+  document.addEventListener("keydown", (event) => {
+    if (!one(".cal") || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+    const page = one(`[data-key="${event.key}"]`);
+    if (page) { event.preventDefault(); page.click(); return; }
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const entries = all(".cal .entry");
+    const at = entries.indexOf(document.activeElement);
+    const next = entries[at < 0 ? (step > 0 ? 0 : entries.length - 1) : at + step];
+    if (next) { event.preventDefault(); next.focus(); }
   });
 
   // Field and mail light up together
