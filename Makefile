@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
+SEEDS ?= 10000
+FIRST ?= 0
 
 .PHONY: help demo test check chaos fmt messages clean
 
@@ -29,6 +31,9 @@ check: $(VENV)/.dev ## Lint, types, arrows between rooms, links in the docs
 ROUNDS ?= 200
 chaos: $(VENV)/.dev ## Kill and pause everything while twenty runs send: make chaos ROUNDS=200
 	@$(BIN)/python -m tests.chaos.everything --rounds $(ROUNDS)
+
+simulate: $(VENV)/.dev ## Play SEEDS made-up worlds with real senders in them, from FIRST on
+	@$(BIN)/python -m todoku.delivery.simulation --seeds $(SEEDS) --first $(FIRST)
 
 fmt: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix src tests bench
