@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 SEEDS ?= 10000
 FIRST ?= 0
 
-.PHONY: help demo test check chaos fmt messages clean
+.PHONY: help demo test check chaos simulate fmt messages clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
