@@ -163,7 +163,8 @@ async def test_an_audience_that_became_empty_is_held_and_can_be_resumed(stage: S
     assert await stage.order() is None
     assert await stage.batches() == []
     held = await stage.planner.database(facts, stage.project, clock=stage.clock)
-    assert [fact.state for fact in held] == [HealthState.OK, HealthState.OK, HealthState.FAILING]
+    troubled = {fact.name for fact in held if fact.state is HealthState.FAILING}
+    assert troubled == {"campaigns.held"}
     await stage.planner.step()
     assert (await stage.run()).state is RunState.HELD
     await stage.planner.database(drop, "NULL")
@@ -365,7 +366,7 @@ async def test_a_sealed_run_that_nobody_sends_is_late_then_held_and_resumed_as_s
     stage.clock.advance(SOON.total_seconds() + 60)
     await stage.planner.step()
     late = await stage.planner.database(facts, stage.project, clock=stage.clock)
-    assert [fact.state for fact in late] == [HealthState.OK, HealthState.LATE, HealthState.OK]
+    assert {fact.name for fact in late if fact.state is HealthState.LATE} == {"campaigns.starts"}
     stage.clock.advance(4 * 3600)
     await stage.planner.step()
     assert await stage.states() == (CampaignState.SCHEDULED, RunState.HELD)
