@@ -80,10 +80,7 @@ def _of_ours(request: HttpRequest, error: TodokuError) -> HttpResponse:
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    found = [
-        {"field": ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0]), "message": one["msg"]}
-        for one in error.errors
-    ]
+    found = [{"field": _field(one["loc"]), "message": one["msg"]} for one in error.errors]
     return problem(422, "request_invalid", "The request says something impossible", errors=found)
 
 
@@ -114,3 +111,9 @@ def _of_database(request: HttpRequest, error: Exception) -> HttpResponse:
 def _of_nobody(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("api.failed", path=request.path, exc_info=error)
     return problem(500, "failed", "Something failed here", detail="it is in the log of the program", todo="try again")
+
+
+def _field(place: Sequence[str | int]) -> str:
+    """Return where it is as a caller writes it: plan.repeat.kind; the body itself has no name."""
+    names = place[2:] if place and place[0] == "body" else place[1:]
+    return ".".join(str(one) for one in names) or "body"
