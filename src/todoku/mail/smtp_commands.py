@@ -1,4 +1,4 @@
-"""Read the two SMTP commands that carry an address: MAIL FROM and RCPT TO (RFC 5321 section 4.1.1, RFC 6531).
+"""Read the SMTP commands that carry something: MAIL FROM, RCPT TO (RFC 5321 section 4.1.1, RFC 6531), BDAT (RFC 3030).
 
 Each reader returns what it read, or the reply line that refuses it.
 """
@@ -18,6 +18,15 @@ _PATH = (
 _PARAMETERS = rb"(?:[ \t]+([^\x00-\x1f\x7f]*))?\r\n\Z"
 _MAIL = re.compile(rb"MAIL FROM:[ \t]*" + _PATH + _PARAMETERS, re.IGNORECASE)
 _RCPT = re.compile(rb"RCPT TO:[ \t]*" + _PATH + _PARAMETERS, re.IGNORECASE)
+
+_BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,20})(?:[ \t]+(LAST))?[ \t]*\r\n\Z", re.IGNORECASE)
+
+
+class BdatCommand(msgspec.Struct, frozen=True):
+    """What BDAT said. size: octets of the chunk that follows at once."""
+
+    size: int
+    last: bool
 
 
 class MailCommand(msgspec.Struct, frozen=True):
@@ -58,6 +67,12 @@ def read_rcpt_command(line: bytes, *, utf8: bool) -> str | bytes:
     if match[2]:
         return say.UNKNOWN_PARAMETER
     return _decode_path(match[1], utf8=utf8)
+
+
+def read_bdat_command(line: bytes) -> BdatCommand | bytes:
+    """Read `BDAT size [LAST]`, CR LF included."""
+    match = _BDAT.match(line)
+    return BdatCommand(int(match[1]), match[2] is not None) if match is not None else say.BAD_CHUNK
 
 
 def _decode_path(path: bytes, *, utf8: bool) -> str | bytes:

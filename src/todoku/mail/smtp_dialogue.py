@@ -3,85 +3,63 @@
 Bytes go in by `feed`, replies come out by `take_output`, and at most one whole mail at a time is handed over; nothing
 more is read until the owner has said by `settle` what became of it. So a 250 can never run ahead of the disk.
 
-Sources: RFC 5321 (SMTP), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING), 2034 (ENHANCEDSTATUSCODES), 6152 (8BITMIME),
-6531 (SMTPUTF8). Only CR LF . CR LF ends a mail and only CR LF ends a command, because every looser reading lets a
-stranger smuggle a second mail into the first (CVE-2023-51764 and its siblings).
+Sources: RFC 5321 (SMTP), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING), 2034 (ENHANCEDSTATUSCODES), 3030 (CHUNKING),
+3207 (STARTTLS), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8). After DATA only CR LF . CR LF ends a mail, and only
+CR LF ends a command, because every looser reading lets a stranger smuggle a second mail into the first
+(CVE-2023-51764 and its siblings).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
-
-import msgspec
+from typing import Final
 
 from todoku.mail import smtp_replies as say
-from todoku.mail.smtp_commands import read_mail_command, read_rcpt_command
+from todoku.mail.smtp_commands import read_bdat_command
+from todoku.mail.smtp_content import ChunkedContent, DottedContent, EndlessMail
+from todoku.mail.smtp_envelope import DialogueLimits, MessageReceived, OpenEnvelope, Policy
+from todoku.mail.smtp_login import Authenticator, Login
 
-_END_OF_MAIL: Final = b"\r\n.\r\n"
+__all__ = ["DialogueLimits", "MessageReceived", "Policy", "ServerDialogue"]
+
 _PLAIN_ANSWERS: Final = {b"NOOP": say.OK, b"HELP": say.HELP, b"VRFY": say.CANNOT_VRFY, b"EXPN": say.NO_EXPN}
 _GREETING_ARGUMENT = re.compile(rb"[\x20-\x7e]+\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class DialogueLimits:
-    """How far one conversation may go.
-
-    max_mail_bytes: the dot-stuffed text. max_command_bytes: one line with its CR LF. Between two mails that were kept:
-    max_errors 5xx answers, and max_idle_commands commands other than MAIL, RCPT and DATA.
-    """
-
-    max_mail_bytes: int = 35 * 1024 * 1024
-    max_recipients: int = 100
-    max_command_bytes: int = 2_048
-    max_errors: int = 20
-    max_idle_commands: int = 200
-
-
-class MessageReceived(msgspec.Struct, frozen=True):
-    """One whole mail: envelope as sent, dot-unstuffed text, every byte kept (NUL, bare CR, bare LF, 8 bit).
-
-    rcpt_tos: the recipients that the policy took, in order, doubles included (LMTP answers each).
-    """
-
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    content: bytes
-
-
-class Policy(Protocol):
-    """Who may send to whom; asked in the middle of the conversation, so it must answer at once."""
-
-    def sender(self, mail_from: str, declared_bytes: int) -> bytes | None:
-        """Return None to go on, or the reply that refuses. declared_bytes: from SIZE=, 0 when not said."""
-        ...
-
-    def recipient(self, rcpt_to: str) -> bytes | None:
-        """Return None to take the recipient, or the reply that refuses it."""
-        ...
 
 
 class _Stage(IntEnum):
     COMMAND = 0
     DATA = 1
-    VERDICT = 2
-    CLOSED = 3
+    CHUNK = 2
+    VERDICT = 3
+    HANDSHAKE = 4
+    CLOSED = 5
 
 
 class ServerDialogue:
     """One conversation. Never raises on input, whatever the bytes; the same bytes in any pieces give the same replies.
 
-    STARTTLS and AUTH are not offered. Whoever adds STARTTLS must empty `_pending` when TLS begins: bytes read before
-    the handshake are a stranger's (RFC 3207 section 5).
+    starttls: offer it; when `wants_tls` turns True, send the output, do the handshake and call `tls_begun`. Bytes that
+    came before the handshake are a stranger's and are dropped (RFC 3207 section 5). authenticator: offer AUTH; without
+    TLS only if `login_in_clear_unsafe`.
     """
 
-    def __init__(self, limits: DialogueLimits, hostname: str, policy: Policy, *, lmtp: bool = False) -> None:
+    def __init__(
+        self,
+        limits: DialogueLimits,
+        hostname: str,
+        policy: Policy,
+        *,
+        lmtp: bool = False,
+        starttls: bool = False,
+        encrypted: bool = False,
+        authenticator: Authenticator | None = None,
+        login_in_clear_unsafe: bool = False,
+    ) -> None:
         self._limits = limits
         self._hostname = hostname
-        self._policy = policy
+        self._envelope = OpenEnvelope(limits, policy)
         self._lmtp = lmtp
         self._stage = _Stage.COMMAND
         self._output: list[bytes] = [f"220 {hostname} {'LMTP' if lmtp else 'ESMTP'} Todoku\r\n".encode("ascii")]
@@ -89,13 +67,15 @@ class ServerDialogue:
         self._skipping_line = False
         self._close_requested = False
         self._greeted = False
-        self._mail_from: str | None = None
-        self._utf8 = False
-        self._rcpt_tos: list[str] = []
-        self._held: bytearray | None = None
-        self._dropped_bytes = 0
-        self._dotted = False
-        self._refusal: bytes | None = None
+        self._empty_chunk = False
+        self._dotted: DottedContent | None = None
+        self._chunked: ChunkedContent | None = None
+        self._starttls = starttls
+        self._encrypted = encrypted
+        self._authenticator = authenticator
+        self._login_in_clear_unsafe = login_in_clear_unsafe
+        self._login: Login | None = None
+        self._user = ""
         self._errors = 0
         self._idle_commands = 0
 
@@ -112,16 +92,27 @@ class ServerDialogue:
     @property
     def in_mail(self) -> bool:
         """Tell whether a mail is being received or its fate is open."""
-        return self._stage is _Stage.DATA or self._stage is _Stage.VERDICT
+        return self._dotted is not None or self._chunked is not None or self._stage is _Stage.VERDICT
+
+    @property
+    def wants_tls(self) -> bool:
+        """Tell whether the client was told to begin the handshake."""
+        return self._stage is _Stage.HANDSHAKE
+
+    @property
+    def user(self) -> str:
+        """Return who is logged in, "" when nobody is."""
+        return self._user
 
     @property
     def held_bytes(self) -> int:
         """Return how much memory unread input and the half-received mail take."""
-        return len(self._pending) + (len(self._held) if self._held is not None else 0)
+        content = self._dotted or self._chunked
+        return len(self._pending) + (content.held_bytes if content is not None else 0)
 
     def feed(self, data: bytes) -> MessageReceived | None:
         """Take what came in; return a mail when one is complete. While a verdict is due, input only waits."""
-        if self._stage > _Stage.DATA:
+        if self._stage > _Stage.CHUNK:
             if self._stage is _Stage.VERDICT:
                 self._pending += data
             return None
@@ -143,20 +134,24 @@ class ServerDialogue:
 
     def take_output(self) -> bytes:
         """Return the replies that have to be sent now; b"" when there are none."""
-        output = self._output
-        if len(output) == 1:
-            return output.pop()
-        if not output:
-            return b""
-        joined = b"".join(output)
-        output.clear()
-        return joined
+        output, self._output = self._output, []
+        return output[0] if len(output) == 1 else b"".join(output)
 
     def refuse_mail(self, reply: bytes) -> None:
         """Drop what has come of the mail being received, read over the rest, and answer it with the reply."""
-        if self._stage is _Stage.DATA and self._refusal is None:
-            self._refusal = reply
-            self._drop_held()
+        content = self._dotted or self._chunked
+        if content is not None:
+            content.refuse(reply)
+
+    def tls_begun(self) -> None:
+        """Go on over TLS: all that was said before is forgotten, the client greets again (RFC 3207 section 4.2)."""
+        if self._stage is not _Stage.HANDSHAKE:
+            raise RuntimeError("no handshake was asked for")
+        self._stage = _Stage.COMMAND
+        self._encrypted = True
+        self._greeted = False
+        self._user = ""
+        self._reset()
 
     def request_close(self, reply: bytes = say.SHUTTING_DOWN, *, at_once: bool = False) -> None:
         """Say good bye as soon as the mail in hand is answered; at_once: now, an unanswered mail stays the client's."""
@@ -170,15 +165,15 @@ class ServerDialogue:
     def _run(self, data: bytes) -> MessageReceived | None:
         position = 0
         size = len(data)
-        while position < size:
-            if self._stage is _Stage.DATA:
-                position, message = self._take_data(data, position)
-                if message is not None:
-                    self._pending = data[position:]
-                    return message
-                continue
+        while position < size or self._empty_chunk:
             if self._stage is not _Stage.COMMAND:
-                return None
+                position, content = self._take_content(data, position)
+                if content is not None:
+                    self._pending = data[position:]
+                    return self._envelope.received(content)
+                if self._stage > _Stage.CHUNK:
+                    return None
+                continue
             end = data.find(b"\n", position) + 1
             if end == 0:
                 self._keep_partial_line(data[position:])
@@ -202,62 +197,47 @@ class ServerDialogue:
         else:
             self._pending = rest
 
-    def _take_data(self, data: bytes, position: int) -> tuple[int, MessageReceived | None]:
-        """Return up to where the data is read, and the mail when it ended there and was not refused."""
-        if self._held is None and self._refusal is None and not data.startswith(b".", position):
-            dot = data.find(b"\r\n.", position)
-            end = dot if dot < 0 or data.startswith(_END_OF_MAIL, dot) else data.find(_END_OF_MAIL, dot)
-            if end >= 0 and end + 2 - position <= self._limits.max_mail_bytes:  # the usual mail: whole in one read
-                content = data[position : end + 2]
-                return end + 5, self._end_mail(content if end == dot else content.replace(b"\r\n.", b"\r\n"))
-        if self._held is None:
-            self._held = bytearray(b"\r\n")  # so that a dot on the first line needs no rule of its own
-            self._dropped_bytes = -2
-            self._dotted = False
-        held = self._held
-        before = len(held)
-        held += memoryview(data)[position:]
-        end = held.find(b"\r\n.", max(0, before - 4))
-        if end >= 0 and not held.startswith(_END_OF_MAIL, end):
-            self._dotted = True
-            end = held.find(_END_OF_MAIL, end)
-        received = self._dropped_bytes + (len(held) - 2 if end < 0 else end + 2)  # ". CR" may belong to the end
-        if received > self._limits.max_mail_bytes * 4:
+    def _take_content(self, data: bytes, position: int) -> tuple[int, bytes | None]:
+        """Return up to where the data is read, and the mail's content when it ended there and was not refused."""
+        if self._stage > _Stage.CHUNK:
+            return len(data), None
+        try:
+            if self._dotted is not None:
+                position, content = self._dotted.take(data, position)
+                return position, None if content is None else self._end_mail(content, self._dotted.refusal)
+        except EndlessMail:
             self._close(say.TOO_MUCH_DATA)
             return len(data), None
-        if self._refusal is None and received > self._limits.max_mail_bytes:
-            self._refusal = say.TOO_BIG
-        if end < 0:
-            if self._refusal is not None:
-                self._drop_held()
-            return len(data), None
-        if self._refusal is not None:
-            content = b""
-        elif self._dotted:
-            content = bytes(memoryview(held)[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
-        else:
-            content = bytes(memoryview(held)[2 : end + 2])
-        return position + end + 5 - before, self._end_mail(content)
+        assert self._chunked is not None
+        self._empty_chunk = False
+        position, whole = self._chunked.take(data, position)
+        return position, self._end_chunk(self._chunked) if whole else None
 
-    def _drop_held(self) -> None:
-        if self._held is not None:
-            keep = min(4, len(self._held))  # an end of mail may be cut anywhere
-            self._dropped_bytes += len(self._held) - keep
-            self._held = self._held[len(self._held) - keep :]
+    def _end_chunk(self, chunked: ChunkedContent) -> bytes | None:
+        self._stage = _Stage.COMMAND
+        if chunked.last and self._envelope.rcpt_tos:
+            return self._end_mail(chunked.content(), chunked.refusal)
+        self._say(chunked.refusal or say.CHUNK_TAKEN)
+        if chunked.last:
+            self._reset()
+        return None
 
-    def _end_mail(self, content: bytes) -> MessageReceived | None:
-        self._held = None
+    def _end_mail(self, content: bytes, refusal: bytes | None) -> bytes | None:
+        self._dotted = self._chunked = None
         self._stage = _Stage.VERDICT
-        if self._refusal is not None:
-            self._answer_mail(self._refusal)
-            return None
-        return MessageReceived(self._mail_from or "", tuple(self._rcpt_tos), content)
+        if refusal is None:
+            return content
+        self._answer_mail(refusal)
+        return None
 
     # ---- commands
 
     def _command(self, line: bytes) -> None:
         if not line.endswith(b"\r\n") or line.find(b"\r") != len(line) - 2:
             self._say(say.BARE_LINE_END)
+            return
+        if self._login is not None:
+            self._continue_login(self._login, self._login.go_on(line[:-2]))
             return
         verb = line[:4].upper()
         if verb == b"MAIL":
@@ -266,6 +246,10 @@ class ServerDialogue:
             self._rcpt(line)
         elif verb == b"DATA":
             self._data(line)
+        elif verb == b"BDAT":
+            self._bdat(line)
+        elif line[:8].upper() == b"STARTTLS":
+            self._begin_tls(line[8:].strip())
         elif len(line) > 6 and line[4] not in b" \t":
             self._say(say.UNKNOWN)
         elif not self._idled_too_long():
@@ -279,6 +263,8 @@ class ServerDialogue:
             self._output.append(say.OK)
         elif verb == b"QUIT":
             self._close(say.BYE)
+        elif verb == b"AUTH" and self._authenticator is not None and self._may_log_in():
+            self._begin_login(self._authenticator, argument)
         else:
             self._say(_PLAIN_ANSWERS.get(verb, say.UNKNOWN))
 
@@ -293,69 +279,84 @@ class ServerDialogue:
             self._output.append(self._offer() if verb != b"HELO" else f"250 {self._hostname}\r\n".encode("ascii"))
 
     def _offer(self) -> bytes:
-        size = self._limits.max_mail_bytes
-        lines = (self._hostname, f"SIZE {size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES")
-        return "".join(f"250{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines).encode("ascii")
+        more = ["STARTTLS"] * (self._starttls and not self._encrypted)
+        if self._authenticator is not None and self._may_log_in():
+            more.append("AUTH PLAIN LOGIN")
+        return say.make_offer(self._hostname, self._limits.max_mail_bytes, more)
 
     def _mail(self, line: bytes) -> None:
-        if not self._greeted or self._mail_from is not None:
-            self._say(say.WRONG_ORDER)
-            return
-        command = read_mail_command(line)
-        if isinstance(command, bytes):
-            self._say(command)
-        elif command.declared_bytes > self._limits.max_mail_bytes:
-            self._say(say.TOO_BIG)
-        else:
-            refusal = self._policy.sender(command.mail_from, command.declared_bytes)
-            if refusal is not None:
-                self._say(refusal)
-                return
-            self._mail_from = command.mail_from
-            self._utf8 = command.utf8
-            self._output.append(say.MAIL_OK)
+        reply = self._envelope.mail(line) if self._greeted else say.WRONG_ORDER
+        if reply is say.MAIL_OK:
+            self._chunked = None  # what BDAT brought before any MAIL was refused, and belongs to nothing
+        self._say(reply)
 
     def _rcpt(self, line: bytes) -> None:
-        if self._mail_from is None:
-            self._say(say.WRONG_ORDER)
-            return
-        rcpt_to = read_rcpt_command(line, utf8=self._utf8)
-        if isinstance(rcpt_to, bytes):
-            self._say(rcpt_to)
-        elif len(self._rcpt_tos) >= self._limits.max_recipients:
-            if not self._idled_too_long():
-                self._output.append(say.TOO_MANY_RECIPIENTS)
-        else:
-            refusal = self._policy.recipient(rcpt_to)
-            if refusal is not None:
-                self._say(refusal)
-                return
-            self._rcpt_tos.append(rcpt_to)
-            self._output.append(say.RCPT_OK)
+        reply = self._envelope.rcpt(line)
+        if reply is not say.TOO_MANY_RECIPIENTS or not self._idled_too_long():
+            self._say(reply)
 
     def _data(self, line: bytes) -> None:
         if line[4:].strip():
             self._say(say.SYNTAX if line[4] in b" \t" else say.UNKNOWN)
-        elif self._mail_from is None:
+        elif self._envelope.mail_from is None or self._chunked is not None:  # RFC 3030 section 2: not both in one mail
             self._say(say.WRONG_ORDER)
-        elif not self._rcpt_tos:
+        elif not self._envelope.rcpt_tos:
             self._say(say.WRONG_ORDER if self._lmtp else say.NO_RECIPIENTS)
         else:
             self._stage = _Stage.DATA
-            self._refusal = None
+            self._dotted = DottedContent(self._limits.max_mail_bytes)
             self._output.append(say.GO_AHEAD)
+
+    def _bdat(self, line: bytes) -> None:
+        """Expect a chunk; whatever is wrong, its octets are eaten (RFC 3030 section 4.2), so none becomes a command."""
+        command = read_bdat_command(line)
+        if isinstance(command, bytes):
+            self._output.append(command)
+            self._close(say.CHUNKS_LOST)
+            return
+        chunked = self._chunked
+        if chunked is None:
+            chunked = self._chunked = ChunkedContent(self._limits.max_mail_bytes)
+            if not self._envelope.rcpt_tos:
+                chunked.refuse(say.WRONG_ORDER if self._envelope.mail_from is None or self._lmtp else say.NO_RECIPIENTS)
+        try:
+            chunked.begin_chunk(command.size, last=command.last)
+        except EndlessMail:
+            self._close(say.TOO_MUCH_DATA)
+            return
+        self._stage = _Stage.CHUNK
+        self._empty_chunk = command.size == 0
+
+    def _begin_tls(self, argument: bytes) -> None:
+        if not self._starttls or self._encrypted:
+            self._say(say.UNKNOWN)
+        elif argument:
+            self._say(say.SYNTAX)
+        else:
+            self._reset()
+            self._output.append(say.GO_AHEAD_WITH_TLS)
+            self._stage = _Stage.HANDSHAKE
+
+    def _may_log_in(self) -> bool:
+        return self._encrypted or self._login_in_clear_unsafe
+
+    def _begin_login(self, authenticator: Authenticator, argument: bytes) -> None:
+        if self._user or self._envelope.mail_from is not None or not self._greeted:
+            self._say(say.WRONG_ORDER)
+            return
+        login = Login(authenticator)
+        self._continue_login(login, login.begin(argument))
+
+    def _continue_login(self, login: Login, reply: bytes) -> None:
+        self._login = None if login.done else login
+        self._user = login.user
+        self._say(reply)
 
     # ---- ends
 
     def _answer_mail(self, replies: bytes | Sequence[bytes]) -> None:
-        if not self._lmtp:
-            answers = [replies if isinstance(replies, bytes) else replies[0]]
-        elif isinstance(replies, bytes):
-            answers = [replies] * len(self._rcpt_tos)
-        else:
-            answers = list(replies)
-            if len(answers) != len(self._rcpt_tos):
-                raise ValueError(f"LMTP needs {len(self._rcpt_tos)} replies, not {len(answers)}")
+        one = replies if isinstance(replies, bytes) else replies[0]
+        answers = say.verdicts(replies, len(self._envelope.rcpt_tos)) if self._lmtp else [one]
         self._output += answers
         self._stage = _Stage.COMMAND
         self._reset()
@@ -391,10 +392,8 @@ class ServerDialogue:
         self._reset()
         self._stage = _Stage.CLOSED
         self._pending = b""
-        self._held = None
 
     def _reset(self) -> None:
-        self._mail_from = None
-        self._utf8 = False
-        self._rcpt_tos.clear()
-        self._refusal = None
+        self._envelope.clear()
+        self._dotted = self._chunked = None
+        self._empty_chunk = False

@@ -20,6 +20,9 @@ class OnlyOurs:
     def recipient(self, rcpt_to: str) -> bytes | None:
         return say.make_reply(550, "5.7.1", "no") if rcpt_to.startswith("x") else None
 
+    def admits(self, user: str, secret: str) -> bool:
+        return secret == "p"
+
 
 WORDS = st.sampled_from(
     [
@@ -31,6 +34,16 @@ WORDS = st.sampled_from(
         b"RCPT TO:<r@c.example>\r\n",
         b"RCPT TO:<x@c.example>\r\n",
         b"DATA\r\n",
+        b"BDAT 5\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 30 LAST\r\n",
+        b"BDAT 50\r\n",
+        b"BDAT x\r\n",
+        b"AUTH PLAIN\r\n",
+        b"AUTH LOGIN\r\n",
+        b"AHUAcA==\r\n",
+        b"*\r\n",
+        b"STARTTLS\r\n",
         b"RSET\r\n",
         b"NOOP\r\n",
         b"QUIT\r\n",
@@ -52,7 +65,7 @@ REAL_START = b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<r@c.example>\r\nDAT
 
 
 def run(pieces: list[bytes], *, lmtp: bool = False) -> tuple[bytes, list[MessageReceived], bool]:
-    made = ServerDialogue(LIMITS, "h", OnlyOurs(), lmtp=lmtp)
+    made = ServerDialogue(LIMITS, "h", OnlyOurs(), lmtp=lmtp, authenticator=OnlyOurs(), login_in_clear_unsafe=True)
     messages = []
     output = made.take_output()
     for piece in pieces:
