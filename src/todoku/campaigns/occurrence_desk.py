@@ -78,7 +78,7 @@ def decision_for_unbegun(project_id: str, run_id: UUID, now_utc: datetime) -> La
     """
     run = find_run(project_id, run_id)
     late = policies.late_decision(run, now_utc)
-    if late.verdict is not Verdict.GO or run.kind != RunKind.CAMPAIGN or now_utc < run.due_at:
+    if run.kind != RunKind.CAMPAIGN or now_utc < run.due_at:
         return late
     plan = plan_of(run.campaign)
     if plan.repeat is None or plan.late.pile_up is PileUp.ALL:
