@@ -71,6 +71,10 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 DATABASES = {"default": _SETTINGS.django_database()}
 
+# for the ledger's archive, which lies in the vault and is read through files here
+TODOKU_VAULT_URL = _SETTINGS.vault_url
+TODOKU_HOME = _SETTINGS.home
+
 LANGUAGE_CODE = "ja"
 LANGUAGES = [("ja", "日本語"), ("en", "English")]
 LOCALE_PATHS = [PACKAGE / "web" / "locale"]

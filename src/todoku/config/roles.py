@@ -180,7 +180,7 @@ async def _play(names: list[str], settings: Settings) -> None:
     bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="+".join(names))
     vault = open_vault(settings.vault_url, settings.home / "vault")
     try:
-        await bus.declare()
+        await bus.declare(replicas=settings.nats_replicas)
         stage = Stage(settings=settings, clock=SystemClock(), bus=bus, vault=vault)
         log.info("roles.started", roles=names)
         async with asyncio.TaskGroup() as group:

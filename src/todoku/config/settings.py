@@ -4,7 +4,8 @@ Purpose   read the environment once, refuse odd values loudly.
 Reads     environment variables named TODOKU_*; `<home>/secret.key` (made on first start, mode 0600).
 Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for root, ~/.local/share/todoku for users
           TODOKU_DATABASE_URL    external PostgreSQL; empty = embedded
-          TODOKU_NATS_URL        external NATS; empty = embedded
+          TODOKU_NATS_URL        external NATS, several servers of a cluster with commas; empty = embedded
+          TODOKU_NATS_REPLICAS   copies of each stream; 0 (default) = three in a cluster of three, else one
           TODOKU_VAULT_URL       s3://bucket/prefix; empty = folder `<home>/vault`
           TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
@@ -52,6 +53,7 @@ class Settings:
     home: Path
     database_url: str
     nats_url: str
+    nats_replicas: int
     vault_url: str
     web_listen: Listen
     smtp_listen: Listen
@@ -88,6 +90,7 @@ class Settings:
             "TODOKU_HOME": str(self.home),
             "TODOKU_DATABASE_URL": self.database_url,
             "TODOKU_NATS_URL": self.nats_url,
+            "TODOKU_NATS_REPLICAS": str(self.nats_replicas),
             "TODOKU_VAULT_URL": self.vault_url,
             "TODOKU_WEB_LISTEN": str(self.web_listen),
             "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
@@ -165,6 +168,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=Path(env.get("TODOKU_HOME") or default_home()).expanduser().absolute(),
         database_url=env.get("TODOKU_DATABASE_URL", ""),
         nats_url=env.get("TODOKU_NATS_URL", ""),
+        nats_replicas=_replicas(env, "TODOKU_NATS_REPLICAS"),
         vault_url=env.get("TODOKU_VAULT_URL", ""),
         web_listen=web,
         smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
@@ -186,6 +190,13 @@ def default_home() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/todoku")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "todoku"
+
+
+def _replicas(env: Mapping[str, str], name: str) -> int:
+    text = env.get(name) or "0"
+    if text not in {"0", "1", "3", "5"}:
+        raise ConfigurationError(f"{name} must be 0 (automatic), 1, 3 or 5, not {text!r}")
+    return int(text)
 
 
 def _yes_or_no(env: Mapping[str, str], name: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from todoku.kernel.health import Health, HealthState
 
 MONITORING_PORT = 8222
 
+_BADNESS = {HealthState.OK: 0, HealthState.UNKNOWN: 1, HealthState.LATE: 2, HealthState.FAILING: 3}
 _SYNC = re.compile(r"^\s*sync(?:_interval)?\s*[:=\s]\s*\"?([\w.]+)", re.MULTILINE)
 
 
@@ -43,6 +44,9 @@ def check_nats(url: str, clock: Clock, *, configuration: Path | None = None) -> 
     """
     if not url:
         return [_not_there("it never ran in this home", HealthState.UNKNOWN, clock)]
+    servers = [one.strip() for one in url.split(",") if one.strip()]
+    if len(servers) > 1:
+        return _cluster(servers, clock)
     try:
         answer = asyncio.run(_ask(url, clock))
     except (OSError, TimeoutError, nats_errors.Error) as error:
@@ -57,6 +61,31 @@ def check_nats(url: str, clock: Clock, *, configuration: Path | None = None) -> 
     if answer.server_time is not None:
         facts.append(skew_health("nats.clock", answer.server_time, answer.before, answer.after))
     return facts
+
+
+def _cluster(servers: list[str], clock: Clock) -> list[Health]:
+    """Ask each server; the facts are those of the worst one, and a missing one is named though the others go on."""
+    by_server = {urlsplit(server).netloc.rpartition("@")[2]: check_nats(server, clock) for server in servers}
+    away = [name for name, facts in by_server.items() if facts[0].state is not HealthState.OK]
+    worst: dict[str, Health] = {}
+    for name, facts in by_server.items():
+        for fact in facts[1:] if name not in away else []:
+            known = worst.get(fact.name)
+            if known is None or _BADNESS[fact.state] > _BADNESS[known.state]:
+                worst[fact.name] = replace(fact, detail=f"{name}: {fact.detail}")
+    answering = len(servers) - len(away)
+    if not away:
+        first = Health("nats.reachable", HealthState.OK, f"all {answering} servers answer", clock.now_utc())
+    else:
+        majority = answering > len(servers) // 2
+        first = Health(
+            "nats.reachable",
+            HealthState.LATE if majority else HealthState.FAILING,
+            f"{answering} of {len(servers)} servers answer; not {', '.join(away)}",
+            clock.now_utc(),
+            "bring it back soon: one more and nothing is stored" if majority else "bring most of them back",
+        )
+    return [first, *worst.values()]
 
 
 def sync_of_configuration(text: str) -> str:

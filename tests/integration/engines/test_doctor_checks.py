@@ -127,3 +127,15 @@ def test_home_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (fact,) = check_home(tmp_path / "file" / "home", CLOCK)
     assert fact.state is HealthState.FAILING
     assert "TODOKU_HOME" in fact.todo
+
+
+def test_of_a_cluster_the_servers_that_do_not_answer_are_named(running: Path) -> None:
+    url = (running / "run" / "nats.url").read_text(encoding="utf-8")
+    nobody = "nats://todoku:secret@127.0.0.1:1"
+    facts = by_name(check_nats(f"{url},{url.replace('127.0.0.1', 'localhost')},{nobody}", CLOCK))
+    assert facts["nats.reachable"].state is HealthState.LATE
+    assert facts["nats.reachable"].detail == "2 of 3 servers answer; not 127.0.0.1:1"
+    assert facts["nats.jetstream"].state is HealthState.OK
+    facts = by_name(check_nats(f"{url},{nobody},{nobody.replace(':1', ':2')}", CLOCK))
+    assert facts["nats.reachable"].state is HealthState.FAILING
+    assert "secret" not in facts["nats.reachable"].detail
