@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 import structlog
@@ -40,7 +41,7 @@ def urls_by_name(settings: Settings) -> dict[str, str]:
 
 def open_ways_out(settings: Settings, clock: Clock) -> WaysOut:
     """Open all transports and read all DKIM keys; raises ConfigurationError that names the setting, never a secret."""
-    options = OpenOptions(most_octets=settings.message_max_octets)
+    options = OpenOptions(most_octets=settings.message_max_octets, also={"anymail+": _open_provider})
     transports = {}
     for name, urls in urls_by_name(settings).items():
         try:
@@ -51,3 +52,10 @@ def open_ways_out(settings: Settings, clock: Clock) -> WaysOut:
     keys = KeyFolder(settings.home / "dkim", clock)
     keys.reload()
     return WaysOut(transports, SigningDesk(keys, clock))
+
+
+def _open_provider(url: str, clock: Clock) -> Transport:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todoku.config.django_settings")  # read, but no app is loaded
+    from todoku.delivery.providers import open_provider  # imports Django, which no other transport needs
+
+    return open_provider(url, clock)

@@ -37,16 +37,14 @@ def recipient_of(request: Request) -> str:
     return address
 
 
-SES = Dialect(
-    recipient_of,
-    {
-        ApiBehaviour.ACCEPT: answer_of(200, '{"MessageId": "0106-made-up"}', Content_Type="application/json"),
-        ApiBehaviour.REFUSE: error_of(400, "MessageRejected", "Message contains a virus"),
-        ApiBehaviour.THROTTLE: error_of(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
-        ApiBehaviour.HOLD: error_of(400, "SendingPausedException", "Sending is paused"),
-        ApiBehaviour.BUSY: error_of(503, "ServiceUnavailable", "Try later"),
-    },
-)
+ANSWERS = {
+    ApiBehaviour.ACCEPT: answer_of(200, '{"MessageId": "0106-made-up"}', Content_Type="application/json"),
+    ApiBehaviour.REFUSE: error_of(400, "MessageRejected", "Message contains a virus"),
+    ApiBehaviour.THROTTLE: error_of(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
+    ApiBehaviour.HOLD: error_of(400, "SendingPausedException", "Sending is paused"),
+    ApiBehaviour.BUSY: error_of(503, "ServiceUnavailable", "Try later"),
+}
+SES = Dialect(recipient_of, lambda behaviour, _recipient: ANSWERS[behaviour])
 
 
 @pytest.fixture(autouse=True)

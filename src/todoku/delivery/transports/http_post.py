@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from yarl import URL
 
 from todoku.delivery.errors import HandOverForbidden
 from todoku.delivery.transports.one_by_one import Mark, Verdict
@@ -49,9 +50,10 @@ async def post(
     Redirects are not followed: a POST that is sent again may arrive twice. Raises HandOverForbidden when the mark does.
     """
     end = _End(body, mark)
+    target = URL(url, encoded=True)
     sized = {**headers, "Content-Length": str(len(body))}
     try:
-        async with session.post(url, data=end.octets(), headers=sized, allow_redirects=False) as response:
+        async with session.post(target, data=end.octets(), headers=sized, allow_redirects=False) as response:
             return HttpAnswer(response.status, dict(response.headers), await _body_of(response))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         if end.forbidden is not None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from todoku.delivery.types import AnswerKind
+
 
 class ApiBehaviour(StrEnum):
     """What the API does for a recipient whose local part begins with this word."""
@@ -58,10 +60,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one provider speaks. answers: whole answers for ACCEPT, REFUSE, THROTTLE, HOLD and BUSY."""
+    """How one provider speaks. answer: the whole answer to ACCEPT, REFUSE, THROTTLE, HOLD or BUSY for a recipient.
+
+    cut_answer: what an answer means that begins with success and breaks off.
+    """
 
     recipient_of: Callable[[Request], str]
-    answers: Mapping[ApiBehaviour, bytes]
+    answer: Callable[[ApiBehaviour, str], bytes]
+    cut_answer: AnswerKind = AnswerKind.ACCEPTED
 
 
 def answer_of(status: int, body: str, **headers: str) -> bytes:
@@ -136,10 +142,10 @@ class ScriptedApi:
         if behaviour is ApiBehaviour.SLOW:
             await asyncio.sleep(0.05)
         if behaviour is ApiBehaviour.CUT_ANSWER:
-            writer.write(self._dialect.answers[ApiBehaviour.ACCEPT].partition(b"\r\n\r\n")[0] + b"\r\n\r\n{")
+            writer.write(self._dialect.answer(ApiBehaviour.ACCEPT, recipient).partition(b"\r\n\r\n")[0] + b"\r\n\r\n{")
             await writer.drain()
             writer.close()
             raise ConnectionResetError
         kind = ApiBehaviour.ACCEPT if behaviour is ApiBehaviour.SLOW else behaviour
-        writer.write(_SAME_IN_ALL.get(kind) or self._dialect.answers[kind])
+        writer.write(_SAME_IN_ALL.get(kind) or self._dialect.answer(kind, recipient))
         await writer.drain()
