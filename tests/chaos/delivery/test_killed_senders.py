@@ -21,7 +21,8 @@ from todoku.bus.connection import Bus
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.types import RecipientState
 
-CONNECTIONS = 5
+CONNECTIONS, DEPTH = 5, 8
+IN_FLIGHT = CONNECTIONS * DEPTH  # of a sender whose relay takes BDAT; by DATA one message a connection
 PROGRAM = Path(__file__).with_name("sender_process.py")
 SEEDS = (
     [int(os.environ["TODOKU_CHAOS_SEED"])]
@@ -33,8 +34,9 @@ StartSender = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-async def relay() -> AsyncIterator[ScriptedRelay]:
-    scripted = ScriptedRelay()
+async def relay(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedRelay]:
+    """Return a relay that takes BDAT, or not when the test says so."""
+    scripted = ScriptedRelay(chunking=getattr(request, "param", True))
     scripted.url = await scripted.start()  # type: ignore[attr-defined]
     yield scripted
     await scripted.stop()
@@ -84,6 +86,7 @@ async def check_books(bus: Bus, run_id: str, relay: ScriptedRelay, planned: int,
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("relay", [True, False], indirect=True, ids=["bdat", "data"])
 async def test_senders_killed_at_random_moments(
     bus: Bus, relay: ScriptedRelay, start_sender: StartSender, seed: int
 ) -> None:
@@ -101,7 +104,8 @@ async def test_senders_killed_at_random_moments(
         process.wait()
     await ready(start_sender())
     await settled(bus, order, within_seconds=60)
-    await check_books(bus, order.run_id, relay, planned, most_unknown=kills * CONNECTIONS)
+    in_flight = IN_FLIGHT if "CHUNKING" in relay.offers else CONNECTIONS
+    await check_books(bus, order.run_id, relay, planned, most_unknown=kills * in_flight)
 
 
 async def test_killed_on_another_machine_the_whole_window_is_unknown_and_nobody_gets_two(
@@ -136,7 +140,7 @@ async def test_a_zombie_that_wakes_up_changes_nothing(
     await asyncio.sleep(2.0)  # long enough for it to send what it holds, if it dared
     assert zombie.poll() is None, "the zombie should live on and take other batches"
     assert len(await journal(bus, order.run_id)) == lines, "the zombie wrote to the journal"
-    assert len(relay.taken) - taken <= CONNECTIONS, "the zombie went on sending"
+    assert len(relay.taken) - taken <= IN_FLIGHT, "the zombie went on sending"
     await check_books(bus, order.run_id, relay, 400, most_unknown=40)
 
 
@@ -153,7 +157,7 @@ async def test_two_senders_of_which_one_is_killed_and_replaced_again_and_again(
         victim.kill()
         victim.wait()
     await settled(bus, order, within_seconds=60)
-    await check_books(bus, order.run_id, relay, planned, most_unknown=kills * CONNECTIONS)
+    await check_books(bus, order.run_id, relay, planned, most_unknown=kills * IN_FLIGHT)
 
 
 async def test_a_bus_that_restarts_in_between_loses_and_doubles_nothing(

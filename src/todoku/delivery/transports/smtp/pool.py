@@ -109,8 +109,8 @@ class SmtpTransport:
         return self._queue.pop()
 
     def share(self) -> int:
-        """Return what one connection should take, so that a small run goes over all of them at once."""
-        return -(-len(self._queue) // self.relay.connections) or 1
+        """Return what one connection should take: an equal part, but at least half of the depth, for writes cost."""
+        return max(self.relay.depth // 2, -(-len(self._queue) // self.relay.connections), 1)
 
     def put_back(self, job: Job, why: str, *, counts: bool = True) -> None:
         """Let a message that was certainly not accepted go over another connection, a few times."""
