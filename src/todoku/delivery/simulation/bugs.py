@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from unittest.mock import patch
 
 from todoku.bus.buckets import Bucket, OnChange, Watch
+from todoku.bus.connection import Bus
 from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.streams import RUNS_BUCKET, SEND, STOPS_BUCKET
+from todoku.delivery.engine import active_run, visit
+from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.codec import decode_order, encode_order
-from todoku.delivery.engine.journal import LocalRecord, RecordState
+from todoku.delivery.engine.journal import LocalRecord, RecordState, Rest, StartRecord
 from todoku.delivery.engine.lease import Lease
 from todoku.delivery.engine.local_answers import BatchNotes
+from todoku.delivery.engine.starts import claim_start
 from todoku.delivery.simulation.bus import SimBucket, SimBus
 from todoku.delivery.simulation.notes import SimAnswers
 from todoku.delivery.simulation.relay import SimTransport
-from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
+from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope, RunOrder
 
 
 class Bug:
@@ -214,6 +219,37 @@ class IgnorePause(Bug):
     bus = _RestlessBus
 
 
+class TwoSeals(Bug):
+    """A sender that finds the run begun with another seal goes on with its own."""
+
+    name = "two-seals"
+
+    def planted(self) -> AbstractContextManager[object]:
+        """Let every sender believe that it was first."""
+        return patch.object(active_run, "claim_start", new=_claim_blindly)
+
+
+async def _claim_blindly(bus: Bus, order: RunOrder, sender_id: str, now_utc: datetime) -> StartRecord:
+    await claim_start(bus, order, sender_id, now_utc)
+    return StartRecord(order.run_id, order.seal, sender_id, order.due_at_utc, now_utc, order)
+
+
+class _SleeplessAgenda(Agenda):
+    def __init__(self, pending: Iterable[int], resting: Iterable[Rest], rules: RetryRules, now_utc: datetime) -> None:
+        rests = list(resting)
+        super().__init__({*pending, *(one.index for one in rests)}, rests, rules, now_utc)
+
+
+class WakeSettled(Bug):
+    """Who rested after a temporary answer is asked again although a successor has settled them since."""
+
+    name = "wake-settled"
+
+    def planted(self) -> AbstractContextManager[object]:
+        """Let the agenda forget who is settled; the engine had this bug until a seed found it."""
+        return patch.object(visit, "Agenda", new=_SleeplessAgenda)
+
+
 SOUND = Bug()
 BUGS: dict[str, Bug] = {
     bug.name: bug
@@ -226,6 +262,8 @@ BUGS: dict[str, Bug] = {
         IgnoreLease(),
         ForgetStops(),
         IgnorePause(),
+        TwoSeals(),
+        WakeSettled(),
     )
 }
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from todoku.bus.streams import RUNS_BUCKET, STOPS_BUCKET
-from todoku.delivery.engine.codec import decode_batch, decode_journal, decode_order
-from todoku.delivery.engine.journal import JournalMessage, unpack_settled
+from todoku.delivery.engine.codec import decode_batch, decode_journal, decode_order, decode_start
+from todoku.delivery.engine.journal import JournalMessage, StartRecord, unpack_settled
 from todoku.delivery.engine.runs import GO, PAUSED, STOPPED, stop_key
+from todoku.delivery.engine.starts import is_start_subject
 from todoku.delivery.simulation.machines import Process
 from todoku.delivery.simulation.notes import Disk
 from todoku.delivery.simulation.relay import Attempt, Fate
@@ -25,7 +26,6 @@ from todoku.delivery.simulation.world import World
 from todoku.delivery.types import Answer, AnswerKind, RecipientState, RunOrder
 
 BatchKey = tuple[str, int, int]  # run, seal, batch
-_JOURNAL_LINE = b"JM"
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class RunBook:
     seal: int = 0  # the one that was begun
     outcomes: dict[str, RecipientState] = field(default_factory=dict)
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
-    first_at: float = 0.0
+    started_at: float = 0.0
 
     @property
     def pending(self) -> int:
@@ -82,7 +82,7 @@ class Judge:
         self._places: dict[tuple[str, int, str], tuple[BatchBook, int]] = {}
         self._batch_of_sequence: dict[int, BatchKey] = {}
         self._heard: dict[str, Heard] = {}
-        self._intents: dict[tuple[BatchKey, int], int] = {}  # when the intent of a window was asked for
+        self._intents: dict[tuple[BatchKey, str], tuple[int, int]] = {}  # by sender: its last window, asked for when
         self.disks: list[Disk] = []
         self.accepted_count = 0
         self.unknown_count = 0
@@ -104,8 +104,21 @@ class Judge:
             self._batch_of_sequence[message.sequence] = key
             for one in batch.recipients:
                 self._places[batch.run_id, batch.seal, one.address] = (book, one.index)
-        elif word == "journal" and message.payload[:2] == _JOURNAL_LINE:
+        elif is_start_subject(message.subject):
+            self._start(decode_start(message.payload))
+        elif word == "journal":
             self._line(decode_journal(message.payload), message)
+
+    def _start(self, record: StartRecord) -> None:
+        """Look at who begins a run, and when by its own clock."""
+        run = self.run(record.run_id)
+        self._world.say(record.sender_id, "starts the run", run=record.run_id[-4:], seal=record.seal)
+        if run.seal:
+            self._violated("two-seals", f"run {record.run_id[-4:]} is started a second time")
+        if record.started_at_utc < record.due_at_utc:
+            self._violated("I5", f"{record.sender_id} starts run {record.run_id[-4:]} before it is due")
+        run.seal = record.seal
+        run.started_at = self._world.now
 
     def _line(self, line: JournalMessage, message: Stored) -> None:
         run = self.run(line.run_id)
@@ -118,9 +131,8 @@ class Judge:
                 deferred=[one.index for one in line.deferred],
                 intent=(line.intent.window, *line.intent.indexes) if line.intent else None,
             )
-        if run.seal and run.seal != line.seal:
-            self._violated("two-seals", f"run {run.run_id[-4:]} is sent from seal {run.seal} and {line.seal}")
-        run.seal = line.seal
+        if run.seal != line.seal:
+            self._violated("two-seals", f"run {run.run_id[-4:]} was started with seal {run.seal}, not {line.seal}")
         if line.batch.isdigit():
             book = self.batches[line.run_id, line.seal, int(line.batch)]
             self._check_chain(book, line, message)
@@ -156,7 +168,7 @@ class Judge:
             if before is not None and line.intent.window <= before.windows:
                 self._violated("I4", f"{message.subject}: window number {line.intent.window} was used before")
             asked = self._of(line.sender_id).asked_at.get(message.message_id, self._count)
-            self._intents[book.key, line.intent.window] = asked
+            self._intents[book.key, line.sender_id] = line.intent.window, asked
 
     def _note_unsaid(self, book: BatchBook, unsaid: set[int], line: JournalMessage) -> None:
         """Somebody of an own window without a word: only when it was never begun, or every try was refused."""
@@ -216,7 +228,6 @@ class Judge:
                     "I1", f"{address} again by {attempt.process.name}; before: {one.fate.name} by {one.process.name}"
                 )
         earlier.append(attempt)
-        run.first_at = run.first_at or attempt.begun_at
         if self._world.traced:
             self._world.say(attempt.process.name, "completes", address=address, index=index)
         self._check_owner(attempt, book, index)
@@ -249,13 +260,13 @@ class Judge:
         if (intent is None or index not in intent.indexes) and not heir_settled_it:
             self._violated("I4", f"{process.name} completes {address}, the journal's last word is {book.owner}'s")
         until = self._of(process.name).lease_until.get(book.key, 0.0)
-        if process.machine.monotonic_at(attempt.begun_at) > until:
+        if process.machine.monotonic_at(attempt.asked_at) > until:
             self._violated("I4", f"{process.name} completes {address} after its lease was over")
 
     def _check_told(self, attempt: Attempt, book: BatchBook) -> None:
         process, address = attempt.process, attempt.envelope.rcpt_to
         heard = self._of(process.name)
-        window = book.line.intent.window if book.line is not None and book.line.intent is not None else 0
+        window, asked = self._intents.get((book.key, process.name), (0, 0))
         found = heard.orders.get(book.key[0])
         if found is not None:
             _, order = found
@@ -266,11 +277,8 @@ class Judge:
                 windows.add(window)
                 if len(windows) > 1:
                     self._violated("I6", f"{process.name} begins a second window after it heard of the pause")
-            if process.machine.utc_at(attempt.begun_at) < order.due_at_utc and process.machine.wall_seconds == 0.0:
-                self._violated("I5", f"{process.name} completes {address} before the run is due")
         told = heard.stops.get(stop_key("shop", address))
-        asked = self._intents.get((book.key, window))
-        if told is not None and asked is not None and told < asked:
+        if told is not None and told < asked:
             self._violated("I6", f"{process.name} mails {address}, of whom it had heard that he said stop")
 
     def _find(self, attempt: Attempt) -> tuple[RunBook, BatchBook, int]:

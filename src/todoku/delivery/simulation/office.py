@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
 from todoku.bus.errors import BusError, SequenceConflict
-from todoku.bus.streams import journal_subject
+from todoku.bus.streams import SEND, journal_subject
 from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
 from todoku.delivery.engine.runs import put_order, put_stop
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import close_run
+from todoku.delivery.engine.starts import read_start
 from todoku.delivery.simulation.bus import SimBus
 from todoku.delivery.simulation.judge import RunBook
 from todoku.delivery.simulation.machines import BEGIN_UTC, Process
@@ -25,20 +26,20 @@ from todoku.delivery.types import Outcome, Recipient, RecipientState, RunOrder, 
 T = TypeVar("T")
 
 PROJECT = "shop"
-_LOOK_SECONDS = 0.3
+_LOOK_SECONDS = (0.05, 0.5)
 _STOPPED_STAYS_SECONDS = 3.0
 
 
 @dataclass(slots=True)
 class RunFile:
-    """What the planner's database knows of a run; it survives the planner."""
+    """What the planner's database knows of a run; it survives the planner. adopted: the seal that counts is known."""
 
     plan: RunPlan
     book: RunBook
     order: RunOrder | None = None
+    adopted: bool = False
     told_journal: bool = False
-    acts_done: int = 0
-    stops_done: int = 0
+    done: set[int] = field(default_factory=set)  # numbers of events
     stopped: bool = False
     stopped_at: float = 0.0
     closed: bool = False
@@ -59,71 +60,107 @@ class Office:
 
     async def _one(self, file: RunFile) -> None:
         plan = file.plan
-        await self._until(plan.seal_at)
+        await self._rest(plan.seal_at - self._process.now)
         if file.order is None:
-            draft = _draft(plan, seal=1)
-            file.book.planned[1] = plan.people + plan.left_out
-            sealer = Sealer(self._bus, self._process, batch_size=plan.batch_size)
-            file.order = await self._surely(lambda: sealer.seal(draft, _audience(plan, seal=1)))
+            file.order = await self._seal(file, 1)
         await self._post(file)
-        if not file.told_journal:
-            await self._surely(lambda: self._tell_left_out(file))
-            file.told_journal = True
-        events = sorted(
-            [(when, "act", number) for number, (when, _) in enumerate(plan.acts)]
-            + [(when, "stop", number) for number, (when, _) in enumerate(plan.stops)]
-        )
-        for when, kind, number in events:
-            await self._until(when)
-            if kind == "act" and number >= file.acts_done:
-                await self._act(file, plan.acts[number][1])
-                file.acts_done = number + 1
-            elif kind == "stop" and number >= file.stops_done:
-                address = address_of(plan, plan.stops[number][1])
-                await self._surely(lambda address=address: put_stop(self._bus, PROJECT, address, "unsubscribed"))  # type: ignore[misc]
-                file.stops_done = number + 1
-        while file.book.pending and not (file.stopped and self._process.now > file.stopped_at + _STOPPED_STAYS_SECONDS):
-            await self._until(self._process.now + _LOOK_SECONDS)
-        order = file.order
-        await self._surely(lambda: close_run(self._bus, order))
-        file.closed = True
-        self._on_closed()
+        while not file.closed:
+            await self._events(file)
+            if not file.adopted and self._process.now >= plan.due_at:
+                await self._adopt(file)
+            if file.adopted and not file.told_journal:
+                await self._surely(lambda: self._tell_left_out(file))
+                file.told_journal = True
+            if self._is_over(file):
+                order = replace(_sealed(file), seal=2 if plan.refresh_at is not None else 1)
+                await self._surely(lambda order=order: close_run(self._bus, order))  # type: ignore[misc]
+                file.closed = True
+                self._on_closed()
+            else:
+                await self._rest(self._randomness.uniform(*_LOOK_SECONDS))
+
+    def _is_over(self, file: RunFile) -> bool:
+        if file.stopped and self._process.now > file.stopped_at + _STOPPED_STAYS_SECONDS:
+            return True
+        return file.adopted and file.told_journal and file.book.pending == 0
+
+    async def _events(self, file: RunFile) -> None:
+        """Do what people decided by now, in order, each once."""
+        plan = file.plan
+        events: list[tuple[float, str, str]] = [(when, "act", state) for when, state in plan.acts]
+        events += [(when, "stop", address_of(plan, person)) for when, person in plan.stops]
+        if plan.refresh_at is not None:
+            events.append((plan.refresh_at, "refresh", ""))
+        for number, (when, kind, what) in enumerate(sorted(events)):
+            if when > self._process.now or number in file.done:
+                continue
+            if kind == "act":
+                await self._act(file, what)
+            elif kind == "stop":
+                await self._surely(lambda what=what: put_stop(self._bus, PROJECT, what, "unsubscribed"))  # type: ignore[misc]
+            elif not file.adopted:
+                await self._refresh(file)
+            file.done.add(number)
+
+    async def _seal(self, file: RunFile, seal: int) -> RunOrder:
+        plan = file.plan
+        file.book.planned[seal] = len(plan.people_of(seal)) + plan.left_out
+        sealer = Sealer(self._bus, self._process, batch_size=plan.batch_size)
+        return await self._surely(lambda: sealer.seal(_draft(plan, seal), _audience(plan, seal)))
+
+    async def _refresh(self, file: RunFile) -> None:
+        """Replace the order by a newer seal, even when the run may have begun meanwhile."""
+        state = _sealed(file).state
+        file.order = replace(await self._seal(file, 2), state=state)
+        await self._post(file)
+
+    async def _adopt(self, file: RunFile) -> None:
+        """Learn which seal counts, and drop the other."""
+        start = await self._surely(lambda: read_start(self._bus, file.plan.run_id))
+        if start is None:
+            return
+        order = _sealed(file)
+        if order.seal != start.seal:
+            file.order = replace(start.order, state=order.state)
+            await self._post(file)
+        for seal in {1, 2} - {start.seal}:
+            subjects = f"send.{file.plan.run_id}.{seal}.*"
+            await self._surely(lambda subjects=subjects: self._bus.purge(SEND, subjects))  # type: ignore[misc]
+        file.adopted = True
 
     async def _act(self, file: RunFile, state: str) -> None:
-        assert file.order is not None, "only a sealed run is posted"
-        file.order = replace(file.order, state=state)
+        file.order = replace(_sealed(file), state=state)
         if state == "stopped":
             file.stopped, file.stopped_at = True, self._process.now
         await self._post(file)
 
     async def _post(self, file: RunFile) -> None:
-        order = file.order
-        assert order is not None, "only a sealed run is posted"
+        order = _sealed(file)
         await self._surely(lambda: put_order(self._bus, order))
 
     async def _tell_left_out(self, file: RunFile) -> None:
-        plan = file.plan
+        plan, seal = file.plan, _sealed(file).seal
         if not plan.left_out:
             return
+        people = range(plan.left_out)
         outcomes = tuple(
             Outcome(
                 n, f"out{n}", f"out{n}@{plan.run_id}.example", RecipientState.SUPPRESSED, "no_consent", BEGIN_UTC, ""
             )
-            for n in range(plan.left_out)
+            for n in people
         )
         line = JournalMessage(
-            PROJECT, plan.run_id, 1, "ns-0", "planner", 0, outcomes, (), pack_settled(range(plan.left_out)), None
+            PROJECT, plan.run_id, seal, "ns-0", "planner", 0, outcomes, (), pack_settled(people), None
         )
-        subject = journal_subject(plan.run_id, 1, "ns-0")
+        subject = journal_subject(plan.run_id, seal, "ns-0")
         try:
             await self._bus.publish(subject, encode_journal(line), message_id=subject, expected_last_subject_sequence=0)
         except SequenceConflict:
             return  # an earlier life of this planner told it
 
-    async def _until(self, when: float) -> None:
-        missing = when - self._process.now
-        if missing > 0:
-            await asyncio.sleep(missing)
+    async def _rest(self, seconds: float) -> None:
+        if seconds > 0:
+            await asyncio.sleep(seconds)
 
     async def _surely(self, what: Callable[[], Awaitable[T]]) -> T:
         while True:
@@ -138,9 +175,14 @@ def address_of(plan: RunPlan, person: int) -> str:
     return f"p{person}@{plan.run_id}.example"
 
 
+def _sealed(file: RunFile) -> RunOrder:
+    assert file.order is not None, "nothing is posted before it is sealed"
+    return file.order
+
+
 def _audience(plan: RunPlan, seal: int) -> list[SealChunk]:
     people = []
-    for person in range(plan.people):
+    for person in plan.people_of(seal):
         values: dict[str, object] = {"seal": str(seal)}
         if person < plan.unfit:
             values["unfit"] = True

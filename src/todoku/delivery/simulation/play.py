@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -43,12 +45,23 @@ class Result:
 def play(seed: int, *, bug: Bug = SOUND, traced: bool = False) -> Result:
     """Play one seed; the same seed gives the same, event for event."""
     stage = _Stage(draw(seed), bug, traced=traced)
-    with bug.planted():
+    with bug.planted(), _fixed_chance(seed):
         try:
             stage.run()
         finally:
             stage.dispose()
     return stage.result()
+
+
+@contextmanager
+def _fixed_chance(seed: int) -> Iterator[None]:
+    """Let also those back-offs repeat themselves that ask Python's own source of chance."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 class _Stage:

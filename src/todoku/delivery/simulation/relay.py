@@ -34,7 +34,7 @@ class Attempt:
 
     process: Process
     envelope: Envelope
-    begun_at: float
+    asked_at: float  # when the sink was asked for leave; a pause may lie between that and the writing
     fate: Fate = Fate.ON_THE_WAY
     heard: AnswerKind | None = None
 
@@ -193,13 +193,14 @@ class SimTransport:
         if chance.random() < manners.drop_before * 0.5:
             self._broken_before_the_end(line, job)
             return
+        asked_at = self._process.now
         try:
             job.sink.about_to_complete(job.envelope.ref)
         except HandOverForbidden as error:
             self._answer(job, AnswerKind.TEMPORARY, error.what)
             return
         self._process.step()
-        attempt = Attempt(self._process, job.envelope, self._process.now)
+        attempt = Attempt(self._process, job.envelope, asked_at)
         line.in_flight.append((job, attempt))
         self._relay.witness.completing(attempt)
         self._process.then(self._process.now, partial(self._depart, line, line.number, attempt))

@@ -28,7 +28,10 @@ _BIG_RUN_ONE_IN = 400
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """One run. seconds are true time from the beginning. acts: when the planner posts which state."""
+    """One run. All times are true seconds from the beginning. acts: when the planner posts which state.
+
+    refresh_at: when a newer seal replaces the first one, if the planner does not know yet that the run has begun.
+    """
 
     number: int
     people: int
@@ -40,6 +43,13 @@ class RunPlan:
     finish_after: float
     acts: tuple[tuple[float, str], ...]
     stops: tuple[tuple[float, int], ...]  # when, which person
+    refresh_at: float | None = None
+    came: int = 0
+    went: int = 0
+
+    def people_of(self, seal: int) -> range:
+        """Return the numbers of the people of a seal: in the second the first few have gone and some have come."""
+        return range(self.people) if seal == 1 else range(min(self.went, self.people), self.people + self.came)
 
     @property
     def run_id(self) -> str:
@@ -122,6 +132,7 @@ def _run(chance: random.Random, number: int, calm_at: float, *, big: bool) -> Ru
         when += chance.uniform(0.0, 2.0)
     if chance.random() < 0.1:
         acts.append((when, "stopped"))
+    refreshed = chance.random() < 0.35
     said_stop = chance.choice((0, 0, 1, 3)) if people else 0
     return RunPlan(
         number=number,
@@ -134,6 +145,9 @@ def _run(chance: random.Random, number: int, calm_at: float, *, big: bool) -> Ru
         finish_after=chance.choice((3_600.0, 3_600.0, calm_at * 0.7, 30.0)),
         acts=tuple(acts),
         stops=tuple((chance.uniform(0.0, due_at + 3.0), chance.randrange(people)) for _ in range(said_stop)),
+        refresh_at=due_at + chance.choice((-0.5, 0.0, 0.05, 0.3)) + chance.uniform(-0.1, 0.1) if refreshed else None,
+        came=chance.choice((0, 1, 6)),
+        went=chance.choice((0, 1, 3)),
     )
 
 
