@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from todoku.campaigns.models import Campaign
-from todoku.campaigns.transitions import Act, Raced, change_campaign, has_started_once, record, runs_not_over
+from todoku.campaigns.transitions import Act, change_campaign, has_started_once, record, runs_not_over
 from todoku.campaigns.types import CampaignState, RunKind
 
 _OPEN = (CampaignState.SCHEDULED, CampaignState.ACTIVE, CampaignState.PAUSED)
@@ -21,8 +21,6 @@ def run_began(project_id: str, campaign_id: UUID, kind: RunKind | str) -> None:
     campaign = Campaign.objects.get(project_id=project_id, id=campaign_id)
     if campaign.state == CampaignState.SCHEDULED:
         change_campaign(campaign, state=CampaignState.ACTIVE)
-    elif campaign.state == CampaignState.DRAFT:
-        raise Raced
 
 
 def run_ended(project_id: str, campaign_id: UUID, kind: RunKind | str, act: Act) -> None:

@@ -89,13 +89,13 @@ def calendar(project_id: str, first: date, last: date, *, clock: Clock) -> list[
 def timeline(project_id: str, run_id: UUID) -> list[TimelineEntry]:
     """Return what happened to the run, oldest first; raises CampaignMissing. Three statements.
 
-    Its own lines of the audit log, those of its campaign while it was not over, its creation and due time, and first
-    and last message as the ledger has them.
+    Its own lines of the audit log, those of its campaign while it was not over, the campaign's creation, the due time,
+    and first and last message as the ledger has them.
     """
     run = find_run(project_id, run_id)
     begin = run.created_at
     end = run.finished_at or (run.changed_at if run.state in OVER else None)
-    of_run = Q(run_id=run.id)
+    of_run = Q(run_id=run.id) | Q(campaign_id=run.campaign_id, action="campaign.created")
     of_campaign = Q(run_id__isnull=True, campaign_id=run.campaign_id, at__gte=begin)
     if end is not None:
         of_campaign &= Q(at__lte=end)

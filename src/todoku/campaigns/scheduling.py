@@ -18,6 +18,7 @@ from todoku.campaigns.readiness import Readiness
 from todoku.campaigns.run_making import add_occurrences, awaits_approval, plan_of, revived_times, times_of
 from todoku.campaigns.transitions import (
     Act,
+    Raced,
     change_campaign,
     change_run,
     change_runs,
@@ -88,6 +89,8 @@ def reschedule(
             if may_be_leaving(run, now_utc) and not repeats:
                 raise WrongState("the run is leaving already", todo="pause or stop it")
         withdraw(campaign, now_utc, by, RESCHEDULED)
+        if not repeats and runs_not_over(campaign):
+            raise Raced  # a planner saw it begin while we wrote
         _plan(campaign, ready, Act("campaign.rescheduled", by, now_utc))
 
     decide(work)
@@ -143,6 +146,8 @@ def back_to_draft(project_id: str, campaign_id: UUID, *, by: str, reason: str = 
         if any(may_be_leaving(run, now_utc) for run in runs_not_over(campaign)):
             raise WrongState("a run is leaving already", todo="let it end, or pause or stop it")
         withdraw(campaign, now_utc, by, BACK_TO_DRAFT)
+        if runs_not_over(campaign):
+            raise Raced  # a planner saw one begin while we wrote
         change_campaign(
             campaign,
             state=CampaignState.DRAFT,
@@ -171,7 +176,7 @@ def hurry(run: Run, plan: Plan, now_utc: datetime) -> None:
         reason_ja="",
         resume_to="" if held else run.resume_to,
         due_at=moments.due_at,
-        refresh_at=None,
+        refresh_at=now_utc if run.pre_sealed_at is not None and run.sealed_at is None else run.refresh_at,
         **limits,
     )
 
