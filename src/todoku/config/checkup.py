@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from todoku.config.settings import Settings
+from todoku.config.ways_out import check_ways_out
+from todoku.delivery.transports.opening import shown_ways
 from todoku.engines.checks import check_all
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.health import Health, HealthState
@@ -19,6 +19,7 @@ def check_up(settings: Settings, *, clock: Clock | None = None) -> list[Health]:
     }
     return [
         *_check_settings(settings, watch),
+        *check_ways_out(settings, watch),
         *check_all(
             settings.home, watch, database_url=settings.database_url, nats_url=settings.nats_url, listens=listens
         ),
@@ -29,9 +30,8 @@ def _check_settings(settings: Settings, clock: Clock) -> list[Health]:
     now = clock.now_utc()
     facts = []
     if settings.relay_url or settings.demo:
-        facts.append(
-            Health("settings.relay", HealthState.OK, _without_secret(settings.relay_url) or "the demo's own", now)
-        )
+        way = shown_ways(settings.relay_url) or "the demo's own"
+        facts.append(Health("settings.relay", HealthState.OK, way, now))
     else:
         facts.append(
             Health(
@@ -55,8 +55,3 @@ def _check_settings(settings: Settings, clock: Clock) -> list[Health]:
     else:
         facts.append(Health("settings.mail_domain", HealthState.OK, settings.mail_domain, now))
     return facts
-
-
-def _without_secret(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if url else ""

@@ -11,9 +11,11 @@ import structlog
 from todoku.config.settings import Settings
 from todoku.delivery.signing import KeyFolder, SigningDesk
 from todoku.delivery.transports.opening import OpenOptions, open_transport, read_named_urls
+from todoku.delivery.transports.trial import try_transport
 from todoku.delivery.types import Transport
 from todoku.kernel.clock import Clock
 from todoku.kernel.errors import ConfigurationError
+from todoku.kernel.health import Health, HealthState
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,40 @@ def open_ways_out(settings: Settings, clock: Clock) -> WaysOut:
     keys = KeyFolder(settings.home / "dkim", clock)
     keys.reload()
     return WaysOut(transports, SigningDesk(keys, clock))
+
+
+def check_ways_out(settings: Settings, clock: Clock) -> list[Health]:
+    """Try every way out without sending anything, and look at the DKIM keys; for `todoku doctor`."""
+    try:
+        ways = open_ways_out(settings, clock)
+    except ConfigurationError as error:
+        return [
+            Health("way_out", HealthState.FAILING, str(error), clock.now_utc(), todo="correct it: docs/transports.md")
+        ]
+    facts = asyncio.run(_try_all(ways, clock))
+    domains = ways.desk.domains()
+    if domains:
+        facts.append(Health("dkim", HealthState.OK, f"mail is signed for {', '.join(domains)}", clock.now_utc()))
+    elif ways.transports:
+        todo = "unless the relay signs: todoku dkim new DOMAIN"
+        facts.append(Health("dkim", HealthState.LATE, "no key: mail leaves unsigned", clock.now_utc(), todo=todo))
+    return facts
+
+
+async def _try_all(ways: WaysOut, clock: Clock) -> list[Health]:
+    facts = []
+    try:
+        for name, transport in sorted(ways.transports.items()):
+            for trial in await try_transport(transport):
+                fact = f"way_out.{name}" if name else "way_out"
+                todo = "" if trial.works is not False else "start it, or correct its URL: docs/transports.md"
+                facts.append(Health(fact, _STATES[trial.works], f"{trial.name}: {trial.seen}", clock.now_utc(), todo))
+    finally:
+        await ways.close()
+    return facts
+
+
+_STATES = {True: HealthState.OK, False: HealthState.FAILING, None: HealthState.UNKNOWN}
 
 
 def _open_provider(url: str, clock: Clock) -> Transport:

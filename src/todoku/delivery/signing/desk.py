@@ -35,6 +35,10 @@ class SigningDesk:
             return None  # the composer refuses such a sender with better words
         return _DomainSigner(self, domain) if self._keys.keys_of(domain) else None
 
+    def domains(self) -> list[str]:
+        """Return the domains that have keys in use."""
+        return self._keys.domains()
+
     def close(self) -> None:
         """Let the threads end when what they have is signed."""
         self._pool.shutdown(wait=False, cancel_futures=True)

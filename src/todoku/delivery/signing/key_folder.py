@@ -83,6 +83,10 @@ class KeyFolder:
         self._complaint = ""
         return len(self._keys)
 
+    def domains(self) -> list[str]:
+        """Return the domains with keys in use, as they were last read."""
+        return sorted(self._keys)
+
     def stored(self) -> Iterator[StoredKey]:
         """Yield every key, in use or waiting, by domain and selector; raises ConfigurationError for a bad file."""
         for path in self._files():

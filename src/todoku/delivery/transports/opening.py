@@ -49,7 +49,7 @@ def open_transport(url: str, clock: Clock, options: OpenOptions | None = None) -
     chosen = options or OpenOptions()
     if not 1_000 <= chosen.most_octets <= 100_000_000:
         raise ConfigurationError(f"the limit for one message must be 1000-100000000 octets, not {chosen.most_octets}")
-    urls = [one for one in _NEXT_URL.split(url.strip()) if one]
+    urls = _urls_of(url)
     if not urls:
         raise ConfigurationError("no URL of a relay is given")
     openers = {**_OPENERS, **(chosen.also or {})}
@@ -71,6 +71,15 @@ def read_named_urls(text: str) -> dict[str, str]:
             raise ConfigurationError(f"TODOKU_TRANSPORTS names {name} twice")
         urls[name] = url
     return urls
+
+
+def shown_ways(url: str) -> str:
+    """Return what `open_transport` takes, each URL without anything that may be a secret."""
+    return ", ".join(shown(one) for one in _urls_of(url))
+
+
+def _urls_of(url: str) -> list[str]:
+    return [one for one in _NEXT_URL.split(url.strip()) if one]
 
 
 def shown(url: str) -> str:

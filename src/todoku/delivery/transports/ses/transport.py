@@ -49,6 +49,16 @@ class SesTransport:
             await self._session.close()
             self._session = None
 
+    async def ask_account(self) -> tuple[int, bytes]:
+        """Return status and body of GetAccount: quota, and if sending is enabled; raises OSError, NoCredentials."""
+        url = f"{self.options.origin}/v2/email/account"
+        headers = await self._signer.headers("GET", url, b"")
+        try:
+            async with self._open_session().get(url, headers=headers, allow_redirects=False) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{self.options.origin}: {error}") from error
+
     async def _hand_over(self, envelope: Envelope, mark: Mark) -> Verdict:
         try:
             recipient, sender = header_address(envelope.rcpt_to), header_address(envelope.mail_from)
