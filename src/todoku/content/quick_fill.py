@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import minijinja
 
 from todoku.content import syntax
 from todoku.content.variables import VARIABLES
-from todoku.delivery.types import RenderedOctets
+from todoku.delivery.types import RenderedColumns, RenderedOctets
 from todoku.mail.compose import body_octets
-from todoku.mail.filled_bodies import BodyLayout, FilledBodies
+from todoku.mail.filled_bodies import BodyLayout, FilledBodies, FilledColumns
 
 Render = Callable[[str, Mapping[str, Any]], str]
 """Part ("subject", "html" or "text") and values to the part's text, as it is before it is composed."""
@@ -66,10 +66,12 @@ class _Variant:
     bound_in: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     bound: tuple[str, ...]
     bound_names: tuple[str, ...]
+    varying: tuple[str, ...]
     varying_in: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     subject: list[str]
     subject_holes: tuple[int, ...]
     layout: BodyLayout
+    hole_places: tuple[int, ...]
     holes_in: Callable[[list[bytes]], tuple[bytes, ...]]
     most_octets: int
     dot_lines: bool
@@ -129,6 +131,58 @@ class QuickFill:
         if not subject or len(subject) > self._limits[0]:
             return None
         return RenderedOctets(subject, FilledBodies(variant.layout, variant.holes_in(plain + escaped), dot_lines))
+
+    def fill_columns(self, values: Sequence[Mapping[str, Any]]) -> list[RenderedColumns]:
+        """Return the words of many messages side by side; whoever is in no group must be asked singly."""
+        try:
+            groups = self._groups(values)
+        except KeyError:
+            return []
+        found = (self._fill_group(values, rows) for rows in groups if len(rows) > 1)
+        return [group for group in found if group is not None]
+
+    def _groups(self, values: Sequence[Mapping[str, Any]]) -> Iterable[list[int]]:
+        """Return rows of one pattern of conditions each; raises KeyError."""
+        if all(one[name] for name in self._conditions for one in values):
+            return [list(range(len(values)))]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, one in enumerate(values):
+            if self._has_plain_conditions(one):
+                key = tuple((name, one[name]) for name in self._conditions if not one[name])
+                groups.setdefault(key, []).append(row)
+        return groups.values()
+
+    def _fill_group(self, values: Sequence[Mapping[str, Any]], rows: list[int]) -> RenderedColumns | None:
+        if not rows:
+            return None
+        try:
+            self._variant_for(values[rows[0]])
+            variant = self._variant_for(values[rows[-1]])  # whatever differs between two is not bound any more
+            if variant is None or variant.most_octets < 0:
+                return None
+            bound_in, bound = variant.bound_in, variant.bound
+            certain = [row for row in rows if bound_in(values[row]) == bound]
+            if self._conditions:
+                certain = [row for row in certain if self._has_plain_conditions(values[row])]
+            columns = [_column([values[row][name] for row in certain], variant.most_octets) for name in variant.varying]
+        except KeyError:
+            return None
+        odd = set().union(*(column.odd for column in columns if column is not None))
+        if odd:
+            return self._fill_group(values, [row for place, row in enumerate(certain) if place not in odd])
+        known = [column for column in columns if column is not None]
+        if len(known) < len(columns) or not certain:
+            return None
+        subjects = _subjects(variant, [column.words for column in known], len(certain))
+        if not all(subjects) or max(map(len, subjects)) > self._limits[0]:
+            return None
+        octets = [column.plain for column in known] + [column.escaped for column in known]
+        dot_lines = variant.dot_lines or any(column.dots for column in known)
+        holes = [octets[place] for place in variant.hole_places]
+        return RenderedColumns(certain, subjects, FilledColumns(variant.layout, holes, dot_lines))
+
+    def _has_plain_conditions(self, values: Mapping[str, Any]) -> bool:
+        return all(type(values[name]) is str or type(values[name]) is int for name in self._conditions)
 
     def _variant_for(self, values: Mapping[str, Any]) -> _Variant | None:
         """Return the variant, with nothing bound in it that this message has otherwise; raises KeyError."""
@@ -194,10 +248,12 @@ class QuickFill:
             bound_in=_getter(tuple(bound)),
             bound=tuple(bound.values()),
             bound_names=tuple(bound),
+            varying=varying,
             varying_in=_getter(varying),
             subject=_with_holes(subject.literals),
             subject_holes=tuple(place_of[name] for name in subject.names),
             layout=layout,
+            hole_places=tuple(places),
             holes_in=_getter(tuple(places)),
             most_octets=(self._limits[1] - sum(map(len, literals))) // max(len(places), 1),
             # a hole may be empty, so a dot behind it counts as one at the beginning
@@ -207,6 +263,62 @@ class QuickFill:
     def _pieces(self, rendered: str) -> Pieces:
         parts = _MARK.split(rendered)
         return Pieces(tuple(parts[::2]), tuple(self._names[int(place)] for place in parts[1::2]))
+
+
+class _Column(NamedTuple):
+    """One value of several messages: as words, as octets, as octets of HTML. odd: places that the engine must see."""
+
+    words: Sequence[str]
+    plain: Sequence[bytes]
+    escaped: Sequence[bytes]
+    dots: bool
+    odd: Collection[int]
+
+
+_BETWEEN = "\u241f"  # printable, and nobody's name has it: in a value it only costs the quick way
+_BETWEEN_OCTETS = _BETWEEN.encode()
+
+
+def _column(values: list[Any], most_octets: int) -> _Column | None:
+    """Return the column, None when it must be taken apart message by message."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        if not -LARGEST_INT <= min(values) <= max(values) <= LARGEST_INT:
+            return None
+        words = list(map(str, values))
+        octets = [word.encode("ascii") for word in words]
+        return _Column(words, octets, octets, dots=False, odd=()) if max(map(len, octets)) <= most_octets else None
+    if kinds != {str}:
+        return None
+    joined = _BETWEEN.join(values)
+    odd: Collection[int] = ()
+    if _is_plain(joined):
+        octets = escaped = joined.encode("utf-8").split(_BETWEEN_OCTETS)
+    else:
+        odd = [place for place, value in enumerate(values) if ODD.search(value)]
+        octets = [value.encode("utf-8", "replace") for value in values]
+        escaped = [
+            html.escape(value).encode("utf-8", "replace") if _WITH_CARE.search(value) else plain
+            for value, plain in zip(values, octets, strict=True)
+        ]
+    if len(octets) != len(values) or max(map(len, escaped)) > most_octets:
+        return None
+    return _Column(values, octets, escaped, joined[:1] == "." or _BETWEEN + "." in joined, odd)
+
+
+def _is_plain(words: str) -> bool:
+    """Tell quickly whether nothing in these words needs care; False may be wrong, and costs time only."""
+    if words.isprintable():
+        return not ("&" in words or "<" in words or ">" in words or '"' in words or "'" in words)
+    return not _WITH_CARE.search(words)
+
+
+def _subjects(variant: _Variant, words: list[Sequence[str]], count: int) -> list[str]:
+    if not variant.subject_holes:
+        return ["".join(variant.subject).strip(" \t")] * count
+    parts: list[Iterable[str]] = list(map(repeat, variant.subject))
+    parts[1::2] = [words[hole] for hole in variant.subject_holes]
+    return [subject.strip(" \t") for subject in map("".join, zip(*parts, strict=False))]
 
 
 def quick_fill(render: Render, sources: Iterable[str], limits: tuple[int, int]) -> QuickFill | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import minijinja
@@ -13,7 +13,7 @@ from todoku.content.errors import TemplateInvalid
 from todoku.content.quick_fill import QuickFill, quick_fill
 from todoku.content.types import TemplateProblem, TemplateSource
 from todoku.content.variables import REQUIRED_IN_BODY, SAMPLE_VALUES, VARIABLES
-from todoku.delivery.types import Rendered, RenderedOctets, Unrenderable
+from todoku.delivery.types import Rendered, RenderedColumns, RenderedOctets, Unrenderable
 
 __all__ = ["SAMPLE_VALUES", "VARIABLES", "check", "make_renderer"]
 
@@ -80,6 +80,10 @@ class MiniJinjaRenderer:
     def quick(self) -> QuickFill | None:
         """Return the quick way for these templates, None when there is none."""
         return self._quick
+
+    def render_columns(self, values: Sequence[Mapping[str, Any]]) -> list[RenderedColumns]:
+        """Return what `render_octets` says of each, grouped; whose row is in none must be asked singly."""
+        return self._quick.fill_columns(values) if self._quick is not None else []
 
     def _part(self, part: str, values: Mapping[str, Any]) -> str:
         words = self._render(_FILES[part], **values)

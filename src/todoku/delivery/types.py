@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from todoku.mail.filled_bodies import FilledBodies
+from todoku.mail.filled_bodies import FilledBodies, FilledColumns
 
 
 class RecipientState(StrEnum):
@@ -200,6 +200,14 @@ class RenderedOctets(msgspec.Struct, frozen=True, gc=False):
     bodies: FilledBodies
 
 
+class RenderedColumns(msgspec.Struct, frozen=True, gc=False):
+    """Several messages' words as they travel, side by side. rows: which of the messages that were asked for."""
+
+    rows: Sequence[int]
+    subjects: Sequence[str]
+    bodies: FilledColumns
+
+
 class Unrenderable(Exception):
     """A template can't be filled for this recipient; `variable` names what was missing or wrong."""
 
@@ -223,6 +231,15 @@ class OctetRenderer(Renderer, Protocol):
 
     def render_octets(self, values: Mapping[str, Any]) -> RenderedOctets | None:
         """Return exactly what `render` would say, as octets; None when it must be asked. Raises nothing."""
+        ...
+
+
+@runtime_checkable
+class ColumnRenderer(OctetRenderer, Protocol):
+    """A renderer that knows a quicker way still for many messages at once."""
+
+    def render_columns(self, values: Sequence[Mapping[str, Any]]) -> list[RenderedColumns]:
+        """Return what `render_octets` would say of each, grouped; whose row is in none must be asked. Raises nothing."""
         ...
 
 

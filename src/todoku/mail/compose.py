@@ -20,15 +20,15 @@ from typing import NamedTuple
 
 from todoku.kernel.addresses import UnsafeHeaderError, is_addr_spec, require_header_safe
 from todoku.kernel.clock import require_aware
-from todoku.mail.filled_bodies import LONGEST_LINE_OCTETS, BodyLayout, FilledBodies, LineRoom, line_rooms
+from todoku.mail.filled_bodies import LONGEST_LINE_OCTETS, BodyLayout, FilledBodies, LineRoom, fits, line_rooms
 
 _FOLD_COLUMN = 76
 _LEAST_ROOM = 12
-_WORD_OCTETS = 45  # of UTF-8 in one encoded-word: 60 letters of base64 and 12 of frame, below the 75 of RFC 2047
+WORD_OCTETS = 45  # of UTF-8 in one encoded-word: 60 letters of base64 and 12 of frame, below the 75 of RFC 2047
 
 # octets of the first word on a line of which so many columns are taken
-_ROOMS = tuple(
-    min(_WORD_OCTETS, max(_LEAST_ROOM, (_FOLD_COLUMN - 12 - column) // 4 * 3)) for column in range(_FOLD_COLUMN)
+ROOMS = tuple(
+    min(WORD_OCTETS, max(_LEAST_ROOM, (_FOLD_COLUMN - 12 - column) // 4 * 3)) for column in range(_FOLD_COLUMN)
 )
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -37,7 +37,7 @@ _USUAL_ADDRESS = re.compile(
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*\Z")
 _URL = re.compile(r"[!#-;=?-~]{1,900}\Z")  # visible ASCII that can't end the angle brackets around it
-_BOUNDARIES = 4  # in Content-Type, before both parts, and at the end
+BOUNDARIES = 4  # in Content-Type, before both parts, and at the end
 _NOT_ASCII = bytes(range(128, 256))
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n")  # NUL and friends: CR comes back beside LF
 
@@ -72,11 +72,13 @@ class MessageParts(NamedTuple):
     unsubscribe_url: str = ""
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """A layout with everything around it, for one join: a place for the headers, then literals and holes in turn.
 
     octets: of all literals. room: what the holes may have together without making any line too long; rooms: the same
-    line by line. ascii: the literals are, so the holes must be. No pieces: nothing is certain before it is filled.
+    line by line. ascii: the literals are, so the holes must be. at_line_start: holes that would have to begin with that
+    octet if their line were to become a boundary; None when the literals hold one already. No pieces: nothing is
+    certain before it is filled.
     """
 
     pieces: list[bytes]
@@ -84,9 +86,10 @@ class _Plan(NamedTuple):
     room: int = 0
     rooms: tuple[LineRoom, ...] = ()
     ascii: bool = False
+    at_line_start: tuple[tuple[int, bytes], ...] | None = None
 
 
-_NO_PLAN = _Plan([])
+_NO_PLAN = Plan([])
 _MOST_PLANS = 256  # a run has one layout for each pattern of conditions
 
 
@@ -101,7 +104,7 @@ class Composer:
         """
         require_header_safe(run_key + feedback_id)
         boundary = f"=_{run_key}"[:70]  # "=_" occurs neither in base64 nor in quoted-printable (RFC 2045 6.7)
-        fixed = [f"From: {_mailbox('From: ', identity.name, identity.address)}"]
+        fixed = [f"From: {mailbox('From: ', identity.name, identity.address)}"]
         if identity.reply_to:
             fixed.append(f"Reply-To: {header_address(identity.reply_to)}")
         if feedback_id:
@@ -109,19 +112,19 @@ class Composer:
         fixed.append("MIME-Version: 1.0")
         fixed.append(f'Content-Type: multipart/alternative; boundary="{boundary}"')
         self._fixed = "\r\n".join(fixed).encode("ascii") + b"\r\n\r\n"
-        self._boundary = boundary.encode("ascii")
-        opening = b"--" + self._boundary + b"\r\nContent-Type: text/"
+        self.boundary = boundary.encode("ascii")
+        opening = b"--" + self.boundary + b"\r\nContent-Type: text/"
         self._text_opening = opening + b"plain; charset=utf-8\r\nContent-Transfer-Encoding: "
         self._html_opening = b"\r\n" + opening + b"html; charset=utf-8\r\nContent-Transfer-Encoding: "
-        self._closing = b"\r\n--" + self._boundary + b"--\r\n"
-        self._domain = header_domain(identity.message_id_domain)
+        self._closing = b"\r\n--" + self.boundary + b"--\r\n"
+        self.domain = header_domain(identity.message_id_domain)
         self._eight_bit = eight_bit
-        self._plans: dict[BodyLayout, _Plan] = {}
+        self._plans: dict[BodyLayout, Plan] = {}
         self._last_subject = ("", "")
 
     def message_id(self, key: str) -> str:
         """Return the Message-ID of the recipient with that key, with its angle brackets."""
-        return f"<{key}@{self._domain}>"
+        return f"<{key}@{self.domain}>"
 
     def compose(self, parts: MessageParts, date: datetime) -> bytes:
         """Return the whole message with CRLF line ends, not dot-stuffed; raises UnsafeHeaderError or UnsafeAddress.
@@ -149,7 +152,7 @@ class Composer:
 
         False is certain: headers and boundaries begin no line with a dot. Raises as `compose`.
         """
-        plan = self._plans.get(bodies.layout) or self._plan_of(bodies.layout)
+        plan = self.plan_of(bodies.layout)
         if plan.pieces:
             headers = self._headers(parts, date)
             pieces = plan.pieces.copy()
@@ -157,21 +160,24 @@ class Composer:
             pieces[2::2] = bodies.holes
             content = b"".join(pieces)
             if (
-                (len(content) - len(headers) - plan.octets <= plan.room or _fits(plan.rooms, bodies.holes))
-                and content.count(self._boundary) == _BOUNDARIES
+                (len(content) - len(headers) - plan.octets <= plan.room or fits(plan.rooms, bodies.holes))
+                and content.count(self.boundary) == BOUNDARIES
                 and (not plan.ascii or content.isascii())
             ):
                 return content, bodies.dot_lines
         return self.compose(parts._replace(text=bodies.text(), html=bodies.html()), date), True
 
-    def _plan_of(self, layout: BodyLayout) -> _Plan:
+    def plan_of(self, layout: BodyLayout) -> Plan:
         """Return the plan of a layout whose bodies go out as they are; made once."""
+        known = self._plans.get(layout)
+        if known is not None:
+            return known
         if len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
         self._plans[layout] = plan = self._make_plan(layout)
         return plan
 
-    def _make_plan(self, layout: BodyLayout) -> _Plan:
+    def _make_plan(self, layout: BodyLayout) -> Plan:
         plain = {b"".join(literals).isascii() for literals in (layout.text, layout.html)}
         rooms = (*line_rooms(layout.text, 0), *line_rooms(layout.html, len(layout.text) - 1))
         room = min((one.octets for one in rooms), default=LONGEST_LINE_OCTETS)
@@ -184,15 +190,17 @@ class Composer:
         literals[0] = self._fixed + self._text_opening + encoding + literals[0]
         literals[-1] += self._closing
         pieces = [piece for literal in literals for piece in (b"", literal)]
-        return _Plan(pieces, sum(map(len, literals)), room, rooms, plain == {True})
+        whole = sum(literal.count(self.boundary) for literal in literals) == BOUNDARIES
+        at_line_start = _at_line_start(literals, b"--" + self.boundary) if whole else None
+        return Plan(pieces, sum(map(len, literals)), room, rooms, plain == {True}, at_line_start)
 
     def _headers(self, parts: MessageParts, date: datetime) -> bytes:
         """Return what differs in the headers."""
         headers = (
-            f"Date: {_date_line(date)}\r\n"
-            f"To: {_mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
+            f"Date: {date_line(date)}\r\n"
+            f"To: {mailbox('To: ', parts.to_name, parts.to_address)}\r\n"
             f"Subject: {self._subject(parts.subject)}\r\n"
-            f"Message-ID: <{parts.key}@{self._domain}>\r\n"
+            f"Message-ID: <{parts.key}@{self.domain}>\r\n"
             f"X-Todoku-Recipient: {parts.key}\r\n"
             f"{_unsubscribe(parts.unsubscribe_url)}"
         )
@@ -201,7 +209,7 @@ class Composer:
     def _subject(self, subject: str) -> str:
         """Return the subject's header; most runs have one for everybody."""
         if subject != self._last_subject[0]:
-            self._last_subject = subject, _unstructured(subject, len("Subject: "))
+            self._last_subject = subject, unstructured(subject, len("Subject: "))
         return self._last_subject[1]
 
     def _body(self, body: str | bytes) -> tuple[bytes, bytes]:
@@ -216,7 +224,7 @@ class Composer:
         return b"base64\r\n\r\n", folded_base64(octets)
 
     def _has_boundary(self, octets: bytes) -> bool:
-        return b"_" in octets and self._boundary in octets  # looking for one octet is ten times quicker
+        return b"_" in octets and self.boundary in octets  # looking for one octet is ten times quicker
 
 
 def body_octets(body: str) -> bytes:
@@ -277,7 +285,7 @@ def encoded_words(text: str, first_column: int) -> str:
     first_column: how many columns the header's name takes on the first line.
     """
     octets = text.encode("utf-8", "replace")
-    room = _ROOMS[first_column] if first_column < len(_ROOMS) else _LEAST_ROOM
+    room = ROOMS[first_column] if first_column < len(ROOMS) else _LEAST_ROOM
     if len(octets) <= room:
         return _word(octets)
     words: list[str] = []
@@ -287,7 +295,7 @@ def encoded_words(text: str, first_column: int) -> str:
         while octets[end] & 0xC0 == 0x80:  # a continuation byte: the character began earlier
             end -= 1
         words.append(_word(octets[start:end]))
-        start, room = end, _WORD_OCTETS
+        start, room = end, WORD_OCTETS
     words.append(_word(octets[start:]))
     return "\r\n ".join(words)
 
@@ -302,11 +310,13 @@ def _lines_of_76(lines: int) -> struct.Struct:
 
 
 @lru_cache(maxsize=8)  # a window is composed at one moment
-def _date_line(date: datetime) -> str:
+def date_line(date: datetime) -> str:
+    """Return the Date header's value; date: aware."""
     return format_datetime(require_aware(date).replace(microsecond=0))
 
 
-def _unstructured(value: str, column: int) -> str:
+def unstructured(value: str, column: int) -> str:
+    """Return a header's free text, encoded and folded where it must be; raises UnsafeHeaderError."""
     if not value.isprintable():  # the quick look: what is printable holds no CR, LF or NUL
         require_header_safe(value)
     # "=?" in plain text would be read as an encoded-word; a long line must be folded, which only words make safe
@@ -315,7 +325,7 @@ def _unstructured(value: str, column: int) -> str:
     return encoded_words(value, column)
 
 
-def _mailbox(header: str, name: str, address: str) -> str:
+def mailbox(header: str, name: str, address: str) -> str:
     """Return `name <address>`, the name as atoms, quoted-string or encoded-words (RFC 5322 section 3.4)."""
     target = header_address(address)
     if not name:
@@ -354,5 +364,11 @@ def _short_lines(octets: bytes) -> bool:
     return True
 
 
-def _fits(rooms: tuple[LineRoom, ...], holes: tuple[bytes, ...]) -> bool:
-    return all(sum(len(holes[hole]) for hole in room.holes) <= room.octets for room in rooms)
+def _at_line_start(literals: list[bytes], boundary_line: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Return the holes before which a line may be the beginning of a boundary, and the octet that would continue it."""
+    found = []
+    for hole, literal in enumerate(literals[:-1]):
+        line = literal.rpartition(b"\n")[2]
+        if b"\n" in literal and boundary_line.startswith(line):
+            found.append((hole, boundary_line[len(line) : len(line) + 1]))
+    return tuple(found)

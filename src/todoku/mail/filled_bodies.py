@@ -5,7 +5,7 @@ What never changes can be checked once: line lengths, character set, whether a l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +39,17 @@ class FilledBodies(NamedTuple):
         return _joined(self.layout.html, self.holes[len(self.layout.text) - 1 :])
 
 
+class FilledColumns(NamedTuple):
+    """A layout and what goes into its holes in several messages: a column for each hole, the text's first.
+
+    dot_lines: False only when certainly no line of any of them begins with a dot.
+    """
+
+    layout: BodyLayout
+    holes: Sequence[Sequence[bytes]]
+    dot_lines: bool = True
+
+
 class LineRoom(NamedTuple):
     """How many octets the holes with these numbers may have together, so that their line is not too long."""
 
@@ -60,6 +71,11 @@ def line_rooms(literals: tuple[bytes, ...], first_hole: int) -> Iterator[LineRoo
             taken += len(line)
     if holes or taken > LONGEST_LINE_OCTETS:
         yield LineRoom(LONGEST_LINE_OCTETS - taken, tuple(holes))
+
+
+def fits(rooms: tuple[LineRoom, ...], holes: Sequence[bytes]) -> bool:
+    """Tell whether what goes into the holes makes no line too long."""
+    return all(sum(len(holes[hole]) for hole in room.holes) <= room.octets for room in rooms)
 
 
 def _joined(literals: tuple[bytes, ...], holes: tuple[bytes, ...]) -> bytes:
