@@ -246,9 +246,12 @@ class Bus:
         if answer.error is not None and answer.error.err_code != wire.ERROR_CONSUMER_MISSING:
             require(answer.error, stream)
 
-    async def purge(self, stream: str, subject_filter: str) -> None:
-        """Remove every matching message for good. Raises BusUnavailable."""
-        answer = await self.link.api(f"STREAM.PURGE.{stream}", {"filter": subject_filter}, wire.PlainAnswer, 30.0)
+    async def purge(self, stream: str, subject_filter: str, *, below_sequence: int | None = None) -> None:
+        """Remove every matching message for good, or only those stored before a sequence. Raises BusUnavailable."""
+        what: dict[str, object] = {"filter": subject_filter}
+        if below_sequence is not None:
+            what["seq"] = below_sequence
+        answer = await self.link.api(f"STREAM.PURGE.{stream}", what, wire.PlainAnswer, 30.0)
         require(answer.error, stream)
 
     def bucket(self, name: str) -> Bucket:
@@ -295,6 +298,9 @@ class Bus:
         answer = msgspec.json.decode(message.data, type=wire.PublishAnswer)
         if answer.error is None:
             self.link.served()
+            if answer.duplicate and wire.EXPECTED_LAST_SUBJECT_SEQUENCE in headers:
+                # a cluster looks for duplicates first: our message is stored, but another may have followed it
+                return await self._own_or_conflict(subject, headers, answer)
             return answer.seq
         if answer.error.err_code in wire.ERRORS_WRONG_LAST_SEQUENCE:
             return await self._own_or_conflict(subject, headers, answer)
