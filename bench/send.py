@@ -1,14 +1,17 @@
 """How fast a sealed campaign leaves, beside Postfix's smtp-source into the same sink, in the same run.
 
-    python bench/send.py [--json] [--messages N] [--connections N] [--rounds N]
+    python bench/send.py [--json] [--messages N] [--connections N] [--rounds N] [--senders N] [--dkim KIND]
 
 Seals N personalised messages of about 4 KB, sends them with one sender process, journal and ledger on, and counts
 them at a sink in a process of its own (bench/counting_sink.py). The clock runs from posting the run until the journal
 holds the last outcome. The reference is `smtp-source -d` (C, one constant message, no record) over as many
 connections, with as many messages of 4,096 octets (ours have a little more), into the same sink. References and rounds
 of ours alternate, so that a busy machine is busy for both; a round counts against the mean of its two neighbours, and
-medians are printed, the ratios of all rounds beside them. NATS stores with sync_interval: always. Engines are started
-in a temporary home; TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
+medians are printed, the ratios of all rounds beside them. `saturated` says what was the limit. With --senders N each
+round also sends with N processes, and `scaling` is their throughput by that of one. With --dkim rsa2048 or ed25519 all
+messages are signed, and `dkim_ratio` is their number a second by what `openssl speed` signs on all cores. NATS stores
+with sync_interval: always. Engines are started in a temporary home; TODOKU_DATABASE_URL and TODOKU_NATS_URL name
+others.
 """
 
 from __future__ import annotations
@@ -25,48 +28,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import uvloop
 
+from machine import bottleneck, busy_seconds, children_named, cpu_seconds, peak_rss_mb
+from send_campaign import PROJECT_ID, SENDER_ADDRESS, audience, draft, message_bytes
+
 BENCH = Path(__file__).resolve().parent
-PROJECT_ID = "bench"
 MESSAGE_BYTES = 4096
 HOW_TO_GET = "smtp-source is missing: `apt install postfix` (or another package with Postfix's test programs)"
-
-SUBJECT = "{{ guest_name }} 様へ、秋のお席のご案内"
-STYLE = (
-    "body{margin:0;background:#f6f3ee;color:#222;font-family:sans-serif;line-height:1.8}"
-    "main{max-width:36em;margin:auto;padding:2em;background:#fff}h1{font-size:1.3em}"
-    ".button{display:inline-block;padding:.8em 2em;background:#a33;color:#fff;text-decoration:none}"
-    "footer{margin-top:3em;font-size:.85em;color:#777}"
-)
-PARAGRAPH = (
-    "<p>朝晩の風が涼しくなってまいりました。料理長が市場で選んだ秋の食材を、炭火でゆっくりと焼き上げます。"
-    "きのこの土瓶蒸し、戻り鰹の藁焼き、新米の釜炊きごはんなど、この季節だけの献立をご用意してお待ちしております。"
-    "個室のお席もございますので、ご家族でのお集まりにもどうぞご利用ください。</p>\n"
-)
-HTML = (
-    "<!doctype html><html lang=ja><head><meta charset=utf-8><title>秋のご案内</title>"
-    f"<style>{STYLE}</style></head><body><main><h1>{{{{ guest_name }}}} 様</h1>\n"
-    "<p>いつも {{ shop_name }} をご利用いただき、ありがとうございます。"
-    "次は {{ visits }} 回目のご来店ですね。</p>\n"
-    + PARAGRAPH
-    * 5
-    + '<p><a class=button href="https://todoku.example/r?g={{ visits }}">{{ guest_name }} 様のお席を予約する</a></p>\n'
-    "<footer>{{ sender_name }}<br>{{ postal_address }}<br>{{ contact }}<br>"
-    '<a href="{{ unsubscribe_url }}">配信停止</a></footer></main></body></html>\n'
-)
-TEXT = (
-    "{{ guest_name }} 様\n\nいつもありがとうございます。{{ visits }} 回目のご来店をお待ちしております。\n"
-    "{{ sender_name }} {{ postal_address }} {{ contact }}\n配信停止: {{ unsubscribe_url }}\n"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +61,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--connections", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--senders", type=int, default=1, help="also with so many sender processes")
+    parser.add_argument("--dkim", choices=["rsa2048", "ed25519"], help="sign every message")
     parser.add_argument("--profile", help="write a cProfile of the sender to this file")
     options = parser.parse_args()
     _report(_measure(options), as_json=options.json)
@@ -113,20 +90,84 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         stage = Stage(home, nats_url, database_url, sink_port, options.connections)
         os.environ.update(_environment(stage))
         _migrate()
-        sender = _child(stack, "sender", *([options.profile] if options.profile else []))
+        if options.dkim:
+            _prepare_signing(home, options.dkim)
+        senders = [_child(stack, "sender", *([options.profile] if options.profile else []))]
         projector = _child(stack, "projector")
         others = {"sink": sink.pid, "ledger": projector.pid}
+        others |= children_named("nats-server") | children_named("postgres")
         references = [_reference(stage, options.messages)]
-        rounds = []
+        openssl = [_openssl_rates(options.dkim)]
+        rounds, crowds = [], []
         for _ in range(options.rounds):
-            rounds.append(uvloop.run(_send(stage, options.messages, sender, others)))
+            rounds.append(uvloop.run(_send(stage, options.messages, senders, others)))
+            if options.senders > 1:
+                crew = senders + [_child(stack, "sender") for _ in range(options.senders - 1)]
+                crowds.append(uvloop.run(_send(stage, options.messages, crew, others)))
+                for extra in crew[1:]:
+                    _end(extra)
             references.append(_reference(stage, options.messages))
+            openssl.append(_openssl_rates(options.dkim))
         statements = _last_words(projector)["statements"]
-        _end(sender)
-    return _figures(rounds, references, statements, options.messages)
+        _end(senders[0])
+    figures = _figures(rounds, references, statements / (len(rounds) + len(crowds)), options.messages)
+    if crowds:
+        figures |= _scaling(rounds, crowds, options.senders)
+    if options.dkim:
+        figures |= _signing(openssl, _best(rounds, crowds), figures["cpu_us_per_message"]["sender"])
+    return figures
 
 
-def _figures(rounds: list[dict[str, Any]], references: list[float], statements: int, messages: int) -> dict[str, Any]:
+def _best(rounds: list[dict[str, Any]], crowds: list[dict[str, Any]]) -> float:
+    return max(_median(some, "messages_per_second") for some in (rounds, crowds) if some)
+
+
+def _scaling(rounds: list[dict[str, Any]], crowds: list[dict[str, Any]], senders: int) -> dict[str, Any]:
+    """Return how much more several senders do than one."""
+    many = _median(crowds, "messages_per_second")
+    return {
+        "senders": senders,
+        "senders_messages_per_second": round(many),
+        "scaling": round(many / _median(rounds, "messages_per_second"), 3),
+        "senders_doubled": sum(one["doubled"] for one in crowds),
+        "senders_saturated": crowds[-1]["saturated"],
+    }
+
+
+def _prepare_signing(home: Path, kind: str) -> None:
+    """Make a key for the senders."""
+    from todoku.delivery.signing import KeyFolder
+    from todoku.kernel.clock import SystemClock
+    from todoku.mail.dkim import KeyKind, new_key
+
+    domain = SENDER_ADDRESS.rpartition("@")[2]
+    KeyFolder(home / "dkim", SystemClock()).add(new_key(domain, "bench", KeyKind(kind)), in_use=True)
+
+
+def _openssl_rates(kind: str | None) -> tuple[float, float]:
+    """Return how many signatures openssl makes a second on all cores, and a second of CPU."""
+    if not kind:
+        return 0.0, 0.0
+    rates = []
+    for options in (["-elapsed", "-multi", str(len(os.sched_getaffinity(0)))], []):
+        command = ["openssl", "speed", "-seconds", "3", *options, kind]
+        words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split()
+        rates.append(float(words[-2]))
+    return rates[0], rates[1]
+
+
+def _signing(openssl: list[tuple[float, float]], messages_per_second: float, sender_us: float) -> dict[str, Any]:
+    """Return our rates by openssl's. The ratio of CPU time says the same on a machine that others use too."""
+    wall = statistics.mean(rate for rate, _ in openssl)
+    cpu = statistics.mean(rate for _, rate in openssl)
+    return {
+        "openssl_signatures_per_second": round(wall),
+        "dkim_ratio": round(messages_per_second / wall, 3),
+        "dkim_cpu_ratio": round(1e6 / cpu / sender_us, 3),
+    }
+
+
+def _figures(rounds: list[dict[str, Any]], references: list[float], statements: float, messages: int) -> dict[str, Any]:
     """Return medians over the rounds; of the counts the worst, so that one message too few or too many is seen.
 
     A round's ratio is to the mean of the references before and after it.
@@ -138,7 +179,7 @@ def _figures(rounds: list[dict[str, Any]], references: list[float], statements: 
         "messages_per_second": round(_median(rounds, "messages_per_second")),
         "reference_messages_per_second": round(statistics.median(references)) if known else None,
         "ratio": round(_median(rounds, "ratio"), 3) if known else None,
-        "statements_per_1000": round(1000 * statements / messages / len(rounds), 2),
+        "statements_per_1000": round(1000 * statements / messages, 2),
         "peak_rss_mb": max(one["peak_rss_mb"] for one in rounds),
         "planned": messages,
         "sent": min(one["sent"] for one in rounds),
@@ -149,6 +190,7 @@ def _figures(rounds: list[dict[str, Any]], references: list[float], statements: 
         "cpu_us_per_message": {
             name: round(statistics.median(one["cpu_us"][name] for one in rounds), 1) for name in rounds[0]["cpu_us"]
         },
+        "saturated": [one["saturated"] for one in rounds],
         "ledger_closed_seconds_after_last": _median(rounds, "ledger_late"),
         "message_bytes": rounds[0]["message_bytes"],
     }
@@ -259,7 +301,9 @@ def _ask_sink(stage: Stage, command: str) -> dict[str, int]:
     return json.loads(words) if words.startswith(b"{") else {}
 
 
-async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str], others: dict[str, int]) -> dict[str, Any]:
+async def _send(
+    stage: Stage, messages: int, senders: list[subprocess.Popen[str]], others: dict[str, int]
+) -> dict[str, Any]:
     from todoku.bus.connection import Bus
     from todoku.delivery.engine.runs import put_order
     from todoku.delivery.engine.sealing import Sealer
@@ -270,23 +314,25 @@ async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str], othe
     clock = SystemClock()
     bus = await Bus.connect(stage.nats_url, name="bench")
     await bus.declare()
-    order = await Sealer(bus, clock).seal(_draft(), _audience(messages))
+    order = await Sealer(bus, clock).seal(draft(), audience(messages))
     _ask_sink(stage, "XRESET")
-    pids = {"sender": sender.pid, **others}
-    before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
+    pids = {f"sender{number or ''}": sender.pid for number, sender in enumerate(senders)} | others
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    busy_before, began_seconds = busy_seconds(), clock.monotonic_seconds()
     began_utc = clock.now_utc()
     await put_order(bus, replace(order, due_at_utc=began_utc))
     run_id = UUID(order.run_id)
     balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
     while balance.pending:
-        if sender.poll() is not None:
-            raise SystemExit(f"the sender ended with {sender.returncode}")
+        if any(sender.poll() is not None for sender in senders):
+            raise SystemExit(f"a sender ended with {[sender.returncode for sender in senders]}")
         await asyncio.sleep(0.2)
         balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
     closed_utc = clock.now_utc()
     last_utc = await _last_line_utc(bus, order.run_id)
     counts = _ask_sink(stage, "XSTAT")
-    spent = {name: _cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+    spent = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+    wall_seconds, busy = clock.monotonic_seconds() - began_seconds, busy_seconds() - busy_before
     await close_run(bus, order)
     await bus.close()
     return {
@@ -294,10 +340,11 @@ async def _send(stage: Stage, messages: int, sender: subprocess.Popen[str], othe
         "sent": balance.sent,
         "at_sink": counts["total"],
         "doubled": counts["total"] - counts["different"],
-        "peak_rss_mb": _peak_rss_mb(sender.pid),
+        "peak_rss_mb": max(peak_rss_mb(sender.pid) for sender in senders),
+        "saturated": bottleneck(wall_seconds, busy, spent),
         "cpu_us": {name: round(1e6 * seconds / messages, 1) for name, seconds in spent.items()},
         "ledger_late": round((closed_utc - last_utc).total_seconds(), 2),
-        "message_bytes": _message_bytes(order),
+        "message_bytes": message_bytes(order),
     }
 
 
@@ -307,80 +354,6 @@ async def _last_line_utc(bus: Any, run_id: str) -> Any:
 
     moments = [message.published_at_utc async for message in bus.messages(JOURNAL, f"journal.{run_id}.>")]
     return max(moments)
-
-
-def _draft() -> Any:
-    from todoku.delivery.types import RunOrder
-    from todoku.kernel.clock import SystemClock
-    from todoku.kernel.ids import new_id
-
-    now_utc = SystemClock().now_utc()
-    return RunOrder(
-        project_id=PROJECT_ID,
-        run_id=str(new_id()),
-        seal=1,
-        state="sealed",
-        due_at_utc=now_utc,
-        latest_finish_at_utc=now_utc + timedelta(hours=6),
-        subject_template=SUBJECT,
-        html_template=HTML,
-        text_template=TEXT,
-        sender_name="とどく食堂",
-        sender_address="shop@todoku.example",
-        reply_to="contact@todoku.example",
-        unsubscribe_base_url="https://todoku.example/u/",
-        batches=0,
-        to_send=0,
-        not_sendable=0,
-        content_hash="",
-    )
-
-
-def _audience(messages: int) -> Iterator[Any]:
-    from todoku.delivery.types import SealChunk
-    from todoku.kernel.ids import new_id
-
-    for first in range(0, messages, 500):
-        numbers = range(first, min(first + 500, messages))
-        yield SealChunk([_recipient(number, str(new_id())) for number in numbers])
-
-
-def _recipient(number: int, guest_id: str) -> Any:
-    from todoku.delivery.types import Recipient
-
-    name = f"見本 {number} 郎"
-    values = {
-        "guest_name": name,
-        "shop_name": "とどく食堂 渋谷店",
-        "visits": number % 20,
-        "sender_name": "とどく食堂",
-        "postal_address": "東京都架空区見本町1-2-3",
-        "contact": "03-0000-0000",
-        "unsubscribe_url": f"https://todoku.example/u/{number:060d}",
-    }
-    return Recipient(0, guest_id, f"guest.{number}@example.com", name, values)
-
-
-def _message_bytes(order: Any) -> int:
-    from todoku.content.rendering import make_renderer
-    from todoku.delivery.engine.preparing import MessageMaker
-    from todoku.kernel.clock import SystemClock
-
-    renderer = make_renderer(order.subject_template, order.html_template, order.text_template)
-    prepared = MessageMaker(order, renderer).make(0, _recipient(7, ""), SystemClock().now_utc(), eight_bit=True)
-    return len(prepared.content)
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_rss_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
 
 
 if __name__ == "__main__":

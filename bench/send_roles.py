@@ -29,6 +29,7 @@ async def _sender() -> None:
     from todoku.bus.connection import Bus
     from todoku.content.rendering import make_renderer
     from todoku.delivery.engine.sender import Sender
+    from todoku.delivery.signing import KeyFolder, SigningDesk
     from todoku.delivery.transports.smtp import SmtpTransport
     from todoku.kernel.clock import SystemClock
 
@@ -39,10 +40,13 @@ async def _sender() -> None:
         os.environ["TODOKU_RELAY_URL"], connections=int(os.environ["TODOKU_BENCH_CONNECTIONS"]), clock=clock
     )
     stop = _stop_on_sigterm()
-    sender = Sender(bus, transport, make_renderer, clock, Path(os.environ["TODOKU_HOME"]) / "answers")
+    home = Path(os.environ["TODOKU_HOME"])
+    desk = SigningDesk(KeyFolder(home / "dkim", clock), clock)  # signs nothing while the folder has no key
+    sender = Sender(bus, transport, make_renderer, clock, home / "answers", signer_of=desk.signer_of)
     print("ready", flush=True)
     await sender.run(stop)
     await transport.close()
+    desk.close()
     await bus.close()
 
 
