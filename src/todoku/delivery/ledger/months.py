@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 
 def month_of(run_id: uuid.UUID) -> datetime | None:
@@ -12,6 +12,11 @@ def month_of(run_id: uuid.UUID) -> datetime | None:
         return None
     made = datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)
     return made.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def first_moment(month: date) -> datetime:
+    """Return when the month of a date begins."""
+    return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
 def following(month: datetime) -> datetime:

@@ -1,4 +1,7 @@
-"""Reads of the ledger; sync, each within one project, in constant memory."""
+"""Reads of the ledger; sync, each within one project, in constant memory.
+
+Archived months are read through the same functions; then VaultError may be raised.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from todoku.delivery.ledger import archive_reader
 from todoku.delivery.ledger.types import MinuteCount
 from todoku.delivery.types import TERMINAL_STATES, DeliveryRow, RecipientState, RunBalance
 from todoku.kernel.clock import Clock, SystemClock
@@ -119,13 +123,17 @@ def run_rows(
 
 
 def sent_to_guest(project_id: str, guest_id: UUID, limit: int = 50) -> list[DeliveryRow]:
-    """Return what became of the messages planned for one guest, newest first."""
+    """Return what became of the messages planned for one guest, newest first; also from archived months.
+
+    Raises VaultUnavailable when archived rows are needed and the vault is away.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _ROW + "WHERE guest_id = %s AND project_id = %s ORDER BY at DESC LIMIT %s",
             [guest_id, project_id, limit],
         )
-        return [_row(values) for values in cursor.fetchall()]
+        found = [archive_reader.row_of(values) for values in cursor.fetchall()]
+    return archive_reader.guest_page(project_id, guest_id, found, limit)
 
 
 def _page(
@@ -140,12 +148,12 @@ def _page(
             "AND project_id = %s ORDER BY line, place LIMIT %s",
             [run_id, [state.value for state in states], line, place, project_id, limit],
         )
-        return [_row(values) for values in cursor.fetchall()]
-
-
-def _row(values: tuple[UUID, UUID | None, str, str, str, datetime, str, int, int]) -> DeliveryRow:
-    run_id, guest_id, address, state, answer, at_utc, message_id, line, place = values
-    return DeliveryRow(run_id, guest_id, address, state, answer, at_utc, message_id, f"{line}.{place}")
+        found = [archive_reader.row_of(values) for values in cursor.fetchall()]
+    keys = archive_reader.keys_of_run(project_id, run_id)
+    if not keys:
+        return found
+    archived = archive_reader.run_page(keys, run_id, states, (line, place), limit)
+    return archive_reader.merge(found, archived, limit)
 
 
 def _cursor(after: str | None) -> tuple[int, int]:

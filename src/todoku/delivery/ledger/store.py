@@ -100,9 +100,13 @@ class LedgerStore:
                 continue
             name = months.partition_name(month)
             with connection.cursor() as cursor:
-                cursor.execute("SELECT to_regclass(%s)", [name])
+                # late lines of a month that was archived stay in the default partition, and leave with the next archive
+                cursor.execute(
+                    "SELECT to_regclass(%s) IS NOT NULL OR EXISTS (SELECT FROM archive_month WHERE month = %s)",
+                    [name, month.date()],
+                )
                 self.counts.statements += 1
-                if cursor.fetchone()[0] is None:
+                if not cursor.fetchone()[0]:
                     # two projectors may come here at once; the lock lets one wait until the other has made it
                     cursor.execute("LOCK TABLE delivery IN SHARE UPDATE EXCLUSIVE MODE")
                     first, following = months.id_range(month)
