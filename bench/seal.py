@@ -234,7 +234,8 @@ async def _until_ordered(run_id: str) -> dict[str, Any]:
     from todoku.delivery.engine.codec import decode_order
 
     bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-seal")
-    while (posted := await bus.last_message(f"KV_{RUNS_BUCKET}", f"$KV.{RUNS_BUCKET}.{run_id}")) is None:
+    place = f"KV_{RUNS_BUCKET}", f"$KV.{RUNS_BUCKET}.{run_id}"
+    while (posted := await bus.last_message(*place)) is None:  # noqa: ASYNC110 - another process posts it
         await asyncio.sleep(0.02)
     order = decode_order(posted.payload)
     stored = 0

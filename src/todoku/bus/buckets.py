@@ -115,6 +115,18 @@ class Bucket:
         if await self.get(key) is not None:
             await self._bus.publish_with_headers(self._subject(key), b"", {wire.KV_OPERATION: "DEL"})
 
+    async def delete_revision(self, key: str, revision: int) -> None:
+        """Remove the value when nobody changed it since the revision; raises RevisionConflict, and as `delete`."""
+        headers = {
+            wire.MESSAGE_ID: uuid4().hex,
+            wire.KV_OPERATION: "DEL",
+            wire.EXPECTED_LAST_SUBJECT_SEQUENCE: str(revision),
+        }
+        try:
+            await self._bus.publish_with_headers(self._subject(key), b"", headers)
+        except SequenceConflict as error:
+            raise RevisionConflict(f"{self.name}/{key} was changed since revision {revision}") from error
+
     async def keys(self) -> list[str]:
         """Return the keys that have a value, sorted."""
         start = len(self._prefix)

@@ -10,11 +10,15 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import msgspec
 import psycopg
 import structlog
+from django.db import Error as DatabaseError
+from django.db import connection
 
+from todoku.campaigns.audience_sources import AudienceSource
 from todoku.campaigns.errors import AudienceUnreadable
 from todoku.campaigns.packing import Packed, PackFailed, PackJob, pack
 from todoku.campaigns.packing_process import LENGTH
@@ -26,20 +30,18 @@ _PIPE_BYTES = 1024 * 1024
 _END_SECONDS = 5.0
 
 
-async def packed_audience(job: PackJob, *, own_process: bool) -> AsyncGenerator[Packed, None]:
+async def packed_audience(source: AudienceSource, own_process: bool) -> AsyncGenerator[Packed, None]:
     """Yield what packing yields, PackedEnd last. Raises AudienceUnreadable, content.errors.TemplateInvalid."""
-    source = _in_process(job) if own_process else _in_thread(job)
-    try:
-        async for packed in source:
+    packing = _in_process(source.job) if own_process else _in_thread(source)
+    async with aclosing(packing):
+        async for packed in packing:
             yield packed
-    finally:
-        await source.aclose()
 
 
-async def _in_thread(job: PackJob) -> AsyncGenerator[Packed, None]:
+async def _in_thread(audience: AudienceSource) -> AsyncGenerator[Packed, None]:
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audience")
-    source = _guarded(job)
+    source = _guarded(audience)
     try:
         while (packed := await loop.run_in_executor(thread, next, source, None)) is not None:
             yield packed
@@ -48,11 +50,13 @@ async def _in_thread(job: PackJob) -> AsyncGenerator[Packed, None]:
         thread.shutdown(wait=False)  # the thread ends with the group it is at; the event loop does not wait for it
 
 
-def _guarded(job: PackJob) -> Generator[Packed, None, None]:
+def _guarded(audience: AudienceSource) -> Generator[Packed, None, None]:
     try:
-        yield from pack(job)
-    except psycopg.Error as error:
+        yield from pack(audience.job, audience.people() if audience.people is not None else None)
+    except (psycopg.Error, DatabaseError) as error:
         raise AudienceUnreadable(f"{type(error).__name__}: {error}", transient=True) from error
+    finally:
+        connection.close()  # Django's, of this thread: some audiences are read through it
 
 
 async def _in_process(job: PackJob) -> AsyncGenerator[Packed, None]:

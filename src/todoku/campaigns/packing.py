@@ -103,13 +103,15 @@ class PackFailed(msgspec.Struct, frozen=True, tag="failed"):
 Packed = PackedBatch | PackedOut | PackedEnd | PackFailed
 
 
-def pack(job: PackJob) -> Iterator[Packed]:
-    """Yield batches and lines as they are full, and PackedEnd.
+def pack(job: PackJob, people: Iterable[list[Row]] | None = None) -> Iterator[Packed]:
+    """Yield batches and lines as they are full, and PackedEnd. people: in place of the job's rows, in groups.
 
-    Raises psycopg.Error, content.errors.TemplateInvalid.
+    Raises psycopg.Error, content.errors.TemplateInvalid, and what reading people raises.
     """
     packer = Packer(job)
-    for rows in copy_rows(job) if job.statement else _groups(job.rows):
+    if people is None:
+        people = copy_rows(job) if job.statement else _groups(job.rows)
+    for rows in people:
         yield from packer.take(rows)
     yield from packer.finish()
 

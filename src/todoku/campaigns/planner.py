@@ -1,13 +1,15 @@
 """The planner (role `plan`): due runs are sealed, orders passed on, finished runs closed.
 
-Purpose     look at all open runs twice a second; seal those due within the lead; relay what people decided to the
-            senders; see runs start and end; clear the bus behind them.
+Purpose     look at all open runs twice a second; seal those due within the lead, and the next of each campaign a day
+            ahead; relay what people decided to the senders; see runs start and end; clear the bus behind them.
 Reads       its tables, guests (one streaming COPY a run), JOURNAL (has it begun?), the ledger (is it over?).
 Writes      its tables, SEND and JOURNAL through the sealer, KV `runs` and `stops`.
 Guarantees  any number of planners; each step is a compare-and-set or may be repeated. Order of a seal: batches on the
-            bus, then `sealed` in the database, then KV `runs`: a planner that lost its claim never reaches KV, so no
-            sender ever works on its seal. Trouble of the software makes a run late, never stopped.
-Settings    lead_seconds 900: how long before due to seal; PlannerPace.
+            bus, then the run in the database, then KV `runs`: a planner that lost its claim never reaches KV, so no
+            sender ever works on its seal. Which seal was sent is said by the start record alone; the planner follows
+            it. Trouble of the software makes a run late, never stopped.
+Settings    lead_seconds 900: how long before due to seal; pre_seal_seconds 86400: how long before due to seal for the
+            first time, 0 = never; PlannerPace.
 """
 
 from __future__ import annotations
@@ -15,48 +17,42 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import connection
 
 from todoku.bus.connection import Bus
-from todoku.bus.errors import BusError, KeyExists, RevisionConflict
-from todoku.bus.streams import JOURNAL, RUNS_BUCKET
-from todoku.campaigns import run_store
-from todoku.campaigns.left_out import forget, tell_journal
+from todoku.bus.errors import BusError
+from todoku.bus.streams import RUNS_BUCKET
+from todoku.campaigns import occurrence_desk, run_store
+from todoku.campaigns.database_thread import DatabaseThread, DatabaseTooSlow
+from todoku.campaigns.run_care import RunCare
 from todoku.campaigns.run_store import OpenRun
-from todoku.campaigns.sealing import SealingDesk
+from todoku.campaigns.sealing import THREAD_PEOPLE, SealingDesk
 from todoku.campaigns.stop_relay import StopRelay
-from todoku.campaigns.types import Reason, RunState
-from todoku.delivery.engine.codec import decode_order, encode_order
-from todoku.delivery.engine.sender import close_run
-from todoku.delivery.ledger import queries as ledger
+from todoku.campaigns.types import RunState
+from todoku.campaigns.zones import earliest_due
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 
 log = structlog.get_logger(__name__)
 
-P = ParamSpec("P")
-Result = TypeVar("Result")
-
-_STOPPED_STAYS = timedelta(seconds=60)  # long enough for every sender to have heard of the stop
-_LATE_AFTER = timedelta(seconds=30)
+_UNSEALED = (RunState.PLANNED, RunState.SEALING)
+_ZONES_AHEAD = timedelta(hours=26)  # a due time by recipients' zones can be so much earlier than the project's
 
 
 @dataclass(frozen=True, slots=True)
 class PlannerPace:
-    """How often a planner looks (look_seconds), counts (balance_seconds), and how long a dead one's claim holds."""
+    """How often a planner looks, counts, plans ahead and says that it lives; how long a dead one's claim holds."""
 
     look_seconds: float = 0.5
     balance_seconds: float = 1.0
+    ahead_seconds: float = 5.0
+    beat_seconds: float = 20.0
     lease_seconds: float = 10.0
 
 
@@ -71,27 +67,33 @@ class Planner:
         *,
         public_url: str = "http://127.0.0.1:8090",
         lead_seconds: float = 900.0,
+        pre_seal_seconds: float = 86_400.0,
         pace: PlannerPace | None = None,
+        thread_people: int = THREAD_PEOPLE,
     ) -> None:
-        """public_url: where guests reach the page that stops the mails. wakeup: set it to be looked after at once."""
+        """public_url: where guests reach the page that stops the mails. wakeup: set it to be looked after at once.
+
+        thread_people: larger audiences are packed by a process of their own.
+        """
         self._bus = bus
         self._clock = clock
         self._wakeup = wakeup if wakeup is not None else asyncio.Event()
         self._lead = timedelta(seconds=lead_seconds)
+        self._pre_seal = timedelta(seconds=pre_seal_seconds)
         self._pace = pace or PlannerPace()
         self._name = f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid4().hex[:8]}"
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
+        self.database = DatabaseThread("plan")
+        """Run a synchronous database call in the planner's own thread."""
         self._desk = SealingDesk(
             bus,
             clock,
-            self.database,
             unsubscribe_base_url=f"{public_url.rstrip('/')}/unsubscribe/",
             lease_seconds=self._pace.lease_seconds,
+            thread_people=thread_people,
         )
         self._stops = StopRelay(bus, self.database)
-        self._closed = False
-        self._balanced_at: dict[UUID, float] = {}
-        self._told_late: set[UUID] = set()
+        self._care = RunCare(bus, clock, self.database, self._name, balance_seconds=self._pace.balance_seconds)
+        self._done_at: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until stop is set; waits out a database or bus that is away. Gives its claims back at the end."""
@@ -107,132 +109,96 @@ class Planner:
                         swept = True
                     await self._look()
                     attempt = 0
-                except (BusError, DatabaseError) as error:
+                except (BusError, DatabaseError, DatabaseTooSlow) as error:
                     wait_seconds = back_off.wait_seconds(attempt)
                     attempt += 1
+                    self._done_at.clear()  # what was away may have left much to sort out
                     log.warning("plan.waiting", error=str(error), kind=type(error).__name__, wait_seconds=wait_seconds)
                 await self._rest(stop, wait_seconds)
         finally:
             await self.close()
 
     async def step(self) -> None:
-        """Do one whole pass and wait for the sealing it began; for tests and for jobs that run once."""
+        """Do one whole pass and wait for what it began; for tests and for jobs that run once."""
+        self._done_at.clear()
         await self._look()
         await self._desk.finish()
+        await self._care.finish()
+        self._done_at.clear()
         await self._look()
 
     async def close(self) -> None:
-        """Give claims back and end the thread; idempotent."""
+        """Give claims back and end the threads; idempotent."""
+        await self._care.cancel()
         await self._desk.cancel()
-        if not self._closed:
-            self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, _disconnect)
-            self._thread.shutdown(wait=False)
-
-    async def database(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Run a synchronous database call in the planner's one database thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(_call, call, *args, **kwargs))
+        await self.database.close()
 
     async def _look(self) -> None:
         now_utc = self._clock.now_utc()
-        for run in await self.database(run_store.open_runs, now_utc + self._lead):
-            try:
-                await self._attend(run, now_utc)
-            except (BusError, DatabaseError):
-                raise
-            except Exception:
-                # one run's trouble must not make all others late
-                log.exception("plan.run_failed", project_id=run.project_id, run_id=str(run.id))
+        if self._is_time("beat", self._pace.beat_seconds):
+            await self.database(occurrence_desk.beat, self._name, now_utc)
+        sort_out = self._is_time("ahead", self._pace.ahead_seconds)
+        if sort_out:
+            await self.database(occurrence_desk.plan_ahead, now_utc)
+        runs = await self.database(run_store.open_runs, now_utc + self._lead)
+        for run in runs:  # what people decided goes first: a stop must not wait behind a thousand starts
+            if run.order_version < run.version and run.sealed:
+                await self._attempt(run, self._care.pass_on)
+        frozen_at = _oldest_seals(runs)
+        await self._stops.pass_on(frozen_at, now_utc)
+        for run in runs:
+            await self._attempt(run, self._attend)
+        if sort_out:
+            await self._look_ahead(now_utc)
+            await self._stops.sweep(frozen_at, now_utc)
 
-    async def _attend(self, run: OpenRun, now_utc: datetime) -> None:
-        self._tell_late(run, now_utc)
-        if run.state in (RunState.PLANNED, RunState.SEALING):
-            if now_utc > run.latest_start_at and run.state is RunState.PLANNED:
-                await self._hold_late(run, now_utc)
-            else:
+    async def _look_ahead(self, now_utc: datetime) -> None:
+        """Seal what is due within a day, or by somebody's time zone within the lead."""
+        reach = now_utc + max(self._pre_seal, self._lead) + _ZONES_AHEAD
+        for ahead in await self.database(run_store.ahead, now_utc + self._lead, reach):
+            run = ahead.run
+            first_due = earliest_due(run.due_at, ahead.time_zone) if ahead.by_zone else run.due_at
+            refresh_at = first_due - self._lead
+            if now_utc >= refresh_at:
                 await self._desk.take(run, self._name, now_utc)
-            return
-        if not run.told_journal:
-            await tell_journal(self._bus, run.id.hex, run.seal)
-            await self.database(run_store.mark_told, run)
-        if run.order_version < run.version:
-            await self._pass_on(run)
-        if run.sealed_at is not None and run.state in (RunState.SEALED, RunState.SENDING, RunState.PAUSED):
-            await self._stops.pass_on(run.project_id, run.sealed_at, now_utc)
-        if run.state is RunState.SEALED and now_utc >= run.due_at:
-            await self._see_start(run, now_utc)
-        elif run.state in (RunState.SENDING, RunState.PAUSED):
-            await self._see_end(run, now_utc)
-        elif run.state is RunState.FINISHED or (
-            run.state is RunState.STOPPED and now_utc >= run.changed_at + _STOPPED_STAYS
-        ):
-            await self._clear(run, now_utc)
+            elif now_utc >= first_due - self._pre_seal:
+                await self._desk.take(run, self._name, now_utc, refresh_at=refresh_at)
 
-    async def _pass_on(self, run: OpenRun) -> None:
-        """Write the order into KV `runs`.
-
-        The entry is read before the row and written under its revision: whoever decides on an older row loses the
-        write, and the row's version sees to it that the newest order is written in the end.
-        """
-        bucket = self._bus.bucket(RUNS_BUCKET)
-        key = run.id.hex
-        entry = await bucket.get(key)
-        found = await self.database(run_store.order_of, run)
-        if found is None:
-            return
-        order, version = found
+    async def _attempt(self, run: OpenRun, act: Callable[[OpenRun], Awaitable[None]]) -> None:
         try:
-            if entry is None:
-                await bucket.create(key, encode_order(order))
-            elif decode_order(entry.value) != order:
-                await bucket.update(key, encode_order(order), entry.revision)
-        except (KeyExists, RevisionConflict):
-            return  # another planner was faster; the next look compares again
-        await self.database(run_store.mark_ordered, run, version)
-        log.info("run.ordered", project_id=run.project_id, run_id=str(run.id), wish=order.state, seal=order.seal)
+            await act(run)
+        except (BusError, DatabaseError, DatabaseTooSlow):
+            raise
+        except Exception:
+            # one run's trouble must not make all others late
+            log.exception("plan.run_failed", project_id=run.project_id, run_id=str(run.id))
 
-    async def _see_start(self, run: OpenRun, now_utc: datetime) -> None:
-        started_at = run.due_at if run.to_send == 0 else await self._first_intent_at(run)
-        if started_at is not None:
-            await self.database(run_store.mark_started, run, started_at, now_utc)
-        elif now_utc > run.latest_start_at:
-            await self._hold_late(run, now_utc)
-
-    async def _first_intent_at(self, run: OpenRun) -> datetime | None:
-        """Return when a sender first wrote about this seal; None when none did."""
-        prefix = f"journal.{run.id.hex}.{run.seal}."
-        counts = await self._bus.subject_counts(JOURNAL, prefix + "*")
-        batches = sorted((name for name in (subject[len(prefix) :] for subject in counts) if name.isdigit()), key=int)
-        if not batches:
-            return None
-        async for message in self._bus.messages(JOURNAL, prefix + batches[0]):
-            return message.published_at_utc
-        return None
-
-    async def _see_end(self, run: OpenRun, now_utc: datetime) -> None:
-        looked_at = self._balanced_at.get(run.id)
-        monotonic_seconds = self._clock.monotonic_seconds()
-        if looked_at is not None and 0 <= monotonic_seconds - looked_at < self._pace.balance_seconds:
+    async def _attend(self, run: OpenRun) -> None:
+        now_utc = self._clock.now_utc()
+        self._care.tell_late(run, now_utc)
+        if await self._care.see_start(run, now_utc):
             return
-        self._balanced_at[run.id] = monotonic_seconds
-        balance = await self.database(ledger.balance, run.project_id, run.id, run.planned)
-        if balance.pending < 0:
-            log.error("run.balance_broken", project_id=run.project_id, run_id=str(run.id), **balance.as_dict())
-        if balance.pending == 0 and await self.database(run_store.mark_finished, run, balance, now_utc):
-            self._balanced_at.pop(run.id, None)
-            self._told_late.discard(run.id)
+        if run.started_at is None and await self._care.decide_late(run, now_utc):
+            return
+        if run.state in _UNSEALED or self._wants_refresh(run, now_utc):
+            await self._desk.take(run, self._name, now_utc)
+        else:
+            await self._care.see_end(run, now_utc)
 
-    async def _hold_late(self, run: OpenRun, now_utc: datetime) -> None:
-        limit = f"{run.latest_start_at:%Y-%m-%d %H:%M} UTC"
-        reason = Reason(f"could not start by {limit}", f"{limit} までに開始できませんでした")
-        await self.database(run_store.hold, run, reason, now_utc)
+    def _wants_refresh(self, run: OpenRun, now_utc: datetime) -> bool:
+        """Tell whether a seal of the day before should be replaced now."""
+        if run.state is not RunState.SEALED or run.started_at is not None:
+            return False
+        older = run.pre_sealed_at is not None and run.sealed_at is None
+        return older and (run.refresh_at is None or now_utc >= run.refresh_at)
 
-    async def _clear(self, run: OpenRun, now_utc: datetime) -> None:
-        found = await self.database(run_store.order_of, run)
-        if found is not None:
-            await close_run(self._bus, found[0])
-            await forget(self._bus, run.id.hex)
-        await self.database(run_store.mark_closed, run, now_utc)
+    def _is_time(self, duty: str, every_seconds: float) -> bool:
+        now_seconds = self._clock.monotonic_seconds()
+        last = self._done_at.get(duty)
+        if last is not None and 0 <= now_seconds - last < every_seconds:
+            return False
+        self._done_at[duty] = now_seconds
+        return True
 
     async def _sweep(self) -> None:
         """Remove orders of closed runs that a planner left by dying between a late write and its end."""
@@ -240,20 +206,6 @@ class Planner:
         ids = [UUID(key) for key in await bucket.keys() if _is_run_id(key)]
         for run_id in await self.database(run_store.closed_among, ids):
             await bucket.delete(run_id.hex)
-
-    def _tell_late(self, run: OpenRun, now_utc: datetime) -> None:
-        waiting = run.state in (RunState.PLANNED, RunState.SEALING, RunState.SEALED)
-        if waiting and now_utc > run.due_at + _LATE_AFTER and run.id not in self._told_late:
-            self._told_late.add(run.id)
-            late_seconds = (now_utc - run.due_at).total_seconds()
-            log.warning(
-                "run.late",
-                project_id=run.project_id,
-                run_id=str(run.id),
-                state=run.state.value,
-                seconds_late=late_seconds,
-                todo="look whether a sender runs and its relay answers",
-            )
 
     async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
         waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(self._wakeup.wait())]
@@ -265,16 +217,15 @@ class Planner:
         self._wakeup.clear()
 
 
-def _call(call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-    try:
-        return call(*args, **kwargs)
-    except DatabaseError:
-        connection.close()  # a connection that broke stays broken; the next call opens a new one
-        raise
-
-
-def _disconnect() -> None:
-    connection.close()  # looked up here, because Django's connection is that of the thread that asks
+def _oldest_seals(runs: list[OpenRun]) -> dict[str, datetime]:
+    """Return for each project when its oldest seal that is still open was made."""
+    oldest: dict[str, datetime] = {}
+    for run in runs:
+        # until a run begins, the seal of the day before may still be the one that is sent
+        moment = run.frozen_at if run.started_at is not None else run.pre_sealed_at or run.sealed_at
+        if moment is not None and run.state is not RunState.FINISHED:
+            oldest[run.project_id] = min(oldest.get(run.project_id, moment), moment)
+    return oldest
 
 
 def _is_run_id(key: str) -> bool:

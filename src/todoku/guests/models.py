@@ -112,3 +112,6 @@ class Suppression(models.Model):
                 name="suppression_in_force",
             ),
         ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["project", "since"], name="suppression_by_time"),
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from psycopg import sql
 
 from todoku.guests import audience as audiences
+from todoku.guests import listed
 from todoku.guests.errors import GuestMissing
 from todoku.guests.models import Consent, Guest, GuestIdentity, Suppression, Visit
 from todoku.guests.persons import EMAIL, PHONE
@@ -27,7 +28,9 @@ from todoku.guests.types import (
     GuestDetail,
     GuestRow,
     GuestVisit,
+    SuppressionReason,
 )
+from todoku.kernel.addresses import comparable_address
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.projects import queries as project_queries
 
@@ -130,6 +133,45 @@ def audience_copy(project_id: str, audience: Audience, *, today: date, clock: Cl
     shop_names = {shop.code: shop.name for shop in project_queries.list_shops(project_id)}
     moment = audiences.as_of(today, clock.now_utc(), zone)
     return audiences.copy_people(project_id, audience, moment, shop_names)
+
+
+def listed_people(
+    project_id: str, people: Sequence[tuple[UUID, str]], *, clock: Clock = _SYSTEM_CLOCK
+) -> list[AudienceMember]:
+    """Return exactly these (guest id, address), each with values as of now and why it may not be mailed any more."""
+    zone = project_queries.get_project(project_id).time_zone
+    names = {shop.code: shop.name for shop in project_queries.list_shops(project_id)}
+    return listed.listed_people(project_id, people, until_utc=clock.now_utc(), time_zone=zone, shop_names=names)
+
+
+def undeliverable(project_id: str, addresses: Sequence[str]) -> dict[str, str]:
+    """Return which of the addresses bounced or complained (address as given -> reason); one statement."""
+    asked = {comparable_address(address): address for address in addresses}
+    rows = Suppression.objects.filter(
+        project_id=project_id,
+        comparable__in=asked,
+        lifted_at__isnull=True,
+        reason__in=(SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED),
+    )
+    return {asked[comparable]: reason for comparable, reason in rows.values_list("comparable", "reason")}
+
+
+def suppressed_lately(since_utc: Mapping[str, datetime]) -> list[tuple[str, str, str]]:
+    """Return (project id, address, reason) of the suppressions in force that began at or after each project's moment.
+
+    For a role that looks after all projects; one statement whatever their number.
+    """
+    if not since_utc:
+        return []
+    ids = list(since_utc)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.project_id, s.address, s.reason FROM unnest(%s::text[], %s::timestamptz[]) AS p(id, since)"
+            " JOIN guests_suppression s ON s.project_id = p.id AND s.since >= p.since AND s.lifted_at IS NULL"
+            " ORDER BY s.since, s.id",
+            [ids, [since_utc[project_id] for project_id in ids]],
+        )
+        return [(project_id, address, reason) for project_id, address, reason in cursor.fetchall()]
 
 
 def _matching(project_id: str, text: str) -> QuerySet[Guest]:

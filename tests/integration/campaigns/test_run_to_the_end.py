@@ -120,7 +120,14 @@ async def test_a_campaign_of_1200_is_sent_once_each_and_its_books_close(
         left_out = await at_work.planner.database(ledger.names, project, run.id, RecipientState.SUPPRESSED, limit=100)
         assert len({row.guest_id for row in left_out}) == LEFT_OUT
         actions = [line.action for line in await at_work.planner.database(queries.audit, project, campaign_id)]
-        assert actions == ["run.finished", "run.started", "run.sealed", "campaign.sent_now", "campaign.created"]
+        assert actions == [
+            "campaign.finished",
+            "run.finished",
+            "run.started",
+            "run.sealed",
+            "campaign.sent_now",
+            "campaign.created",
+        ]
 
         async def cleared() -> bool:
             left = [await bus.subject_counts(SEND, f"send.{token}.>") for token in (run.id.hex, f"{run.id.hex}-out")]
