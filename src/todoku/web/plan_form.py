@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from django import forms
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from todoku.campaigns import repeat_check
 from todoku.campaigns.occurrences import wall_clock_utc
@@ -30,14 +31,14 @@ LATE_WITHIN = (900.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0)
 GUARDS = (1.5, 2.0, 3.0, 5.0, 0.0)
 # Fields that have a place for their error on the page, and what their widgets say besides.
 ATTRIBUTES: dict[str, dict[str, str]] = {
-    "due": {"type": "datetime-local"},
+    "due": {},
     "time_zone": {"list": "zones", "autocomplete": "off", "spellcheck": "false"},
-    "at": {"type": "time"},
+    "at": {},
     "every": {"inputmode": "numeric"},
     "weekdays": {},
     "month_day": {},
     "cron": {"spellcheck": "false", "autocomplete": "off", "placeholder": "30 10 * * 1"},
-    "until": {"type": "date"},
+    "until": {},
     "count": {"inputmode": "numeric"},
     "holidays": {},
     "start_within": {},
@@ -45,9 +46,10 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "pile_up": {},
     "guard": {},
     "pace": {"step": "any"},
-    "quiet_begin": {"type": "time"},
-    "quiet_end": {"type": "time"},
+    "quiet_begin": {},
+    "quiet_end": {},
 }
+INPUT_TYPES = {"due": "datetime-local", "at": "time", "until": "date", "quiet_begin": "time", "quiet_end": "time"}
 # code of an obstacle -> the field beside which it is said
 FIELD_OF = {
     "time_zone": "time_zone",
@@ -76,9 +78,7 @@ class PlanForm(forms.Form):
     """When a campaign leaves, and how. `plan` and `due_at_utc` may be asked once it is valid."""
 
     when = forms.ChoiceField(choices=[("once", _("Once")), ("repeat", _("Repeating"))], widget=forms.RadioSelect)
-    due = forms.CharField(
-        required=False, label=_("Day and time"), widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
-    )
+    due = forms.CharField(required=False, label=_("Day and time"))
     time_zone = forms.CharField(label=_("Time zone"), max_length=64)
     kind = forms.ChoiceField(required=False, choices=list(words.REPEATS.items()), widget=forms.RadioSelect)
     at = forms.TimeField(required=False, label=_("Time"))
@@ -105,8 +105,8 @@ class PlanForm(forms.Form):
     older_seal = forms.BooleanField(required=False)
     pace = forms.FloatField(required=False, min_value=0, max_value=100_000, label=_("Messages a second, at most"))
     quiet = forms.BooleanField(required=False)
-    quiet_begin = forms.TimeField(required=False, label=_("From"))
-    quiet_end = forms.TimeField(required=False, label=_("Until"))
+    quiet_begin = forms.TimeField(required=False, label=pgettext_lazy("quiet hours", "From"))
+    quiet_end = forms.TimeField(required=False, label=pgettext_lazy("quiet hours", "Until"))
     recipient_zone = forms.BooleanField(required=False)
     transport = forms.ChoiceField(required=False, label=_("Way out"))
     guard = forms.TypedChoiceField(coerce=float, label=_("Ask when the audience changes by a factor of"))
@@ -126,7 +126,10 @@ class PlanForm(forms.Form):
         fields["start_within"].choices = [(f"{one:.1f}", words.duration_words(one)) for one in within]
         fields["guard"].choices = [(f"{one:.1f}", words.guard_words(one)) for one in guards]
         for name, attributes in ATTRIBUTES.items():
-            self.fields[name].widget.attrs |= {"aria-describedby": f"e-{name}", **attributes}
+            widget = self.fields[name].widget
+            widget.attrs |= {"aria-describedby": f"e-{name}", **attributes}
+            if isinstance(widget, forms.Input) and name in INPUT_TYPES:
+                widget.input_type = INPUT_TYPES[name]
         fields["transport"].choices = [("", _("the usual one")), *((one, one) for one in transports)]
 
     def clean(self) -> dict[str, Any]:

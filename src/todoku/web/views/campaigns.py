@@ -25,6 +25,7 @@ from todoku.web.live import hub
 from todoku.web.ports import ports
 from todoku.web.readiness import GROUPS, Group, in_groups, late_by, standing, waits_for_approval
 from todoku.web.schedule_words import KINDS, localized, plan_lines, repeat_words
+from todoku.web.timeline_words import detail_words
 from todoku.web.views.editor import find, shown_subject
 
 MOST_OVER = 20  # campaigns that are over, shown before somebody asks for all
@@ -158,7 +159,9 @@ def _page(
         "repeat": repeat_words(row.plan),
         "plan_lines": plan_lines(row.plan),
         "runs": [history_entry(run, now_utc) for run in runs],
-        "audit": queries.audit(request.project.id, row.id),
+        "audit": [
+            {"line": one, "detail": detail_words(one.detail)} for one in queries.audit(request.project.id, row.id)
+        ],
         "subject": shown_subject(request, row),
         "approval": waiting_banner(request, row),
         "test": test or {"problem": "", "addresses": request.member.email},

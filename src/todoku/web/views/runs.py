@@ -27,6 +27,7 @@ from todoku.web.ports import ports
 from todoku.web.readiness import late_by, run_sentence
 from todoku.web.run_chart import chart
 from todoku.web.schedule_words import KINDS, japanese, reason_words, repeat_words
+from todoku.web.timeline_words import told
 from todoku.web.views.campaigns import history_entry, waiting_banner
 from todoku.web.views.editor import shown_subject
 
@@ -157,7 +158,7 @@ def _moving(request: MemberRequest, row: RunRow, campaign: CampaignRow) -> dict[
         "pace": ledger.pace(project_id, row.id, clock=clock) if sending else 0.0,
         "last_mail": ledger.forecast(project_id, row.id, balance.pending, clock=clock) if sending else None,
         "chart": chart(ledger.by_minute(project_id, row.id)) if row.started_at_utc is not None else None,
-        "timeline": queries.timeline(project_id, row.id),
+        "timeline": told(queries.timeline(project_id, row.id), row),
         "not_reached": _not_reached(row),
     }
 
