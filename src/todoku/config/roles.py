@@ -95,6 +95,7 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
     """Let sealed runs leave, by the relay or the way out that their campaign names."""
     from todoku.config.ways_out import open_ways_out
     from todoku.content.rendering import make_renderer
+    from todoku.delivery.engine.options import SenderOptions
     from todoku.delivery.engine.sender import Sender
 
     ways = open_ways_out(stage.settings, stage.clock)
@@ -108,6 +109,8 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
         make_renderer,
         stage.clock,
         local_answers=stage.settings.home / "answers",
+        # a hop without 8BITMIME would rewrite the body and break the signature (RFC 6376 section 5.3)
+        options=SenderOptions(eight_bit=not ways.desk.domains()),
         signer_of=ways.desk.signer_of,
     )
     try:

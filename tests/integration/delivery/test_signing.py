@@ -12,6 +12,10 @@ import pytest
 import dkim
 from todoku.delivery.signing import KeyFolder, SigningDesk
 from todoku.delivery.signing.key_folder import RELOAD_SECONDS
+from todoku.delivery.transports.conformance import WatchingSink
+from todoku.delivery.transports.scripted_relay import ScriptedRelay
+from todoku.delivery.transports.smtp import SmtpTransport
+from todoku.delivery.types import Envelope
 from todoku.kernel.clock import VirtualClock
 from todoku.kernel.errors import ConfigurationError
 from todoku.mail.dkim import DkimKey, KeyKind, new_key
@@ -135,3 +139,29 @@ def test_the_command_makes_shows_and_lists_keys(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "is not a domain" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("chunking", [True, False])
+async def test_a_signature_survives_the_way_to_the_relay(
+    tmp_path: Path, clock: VirtualClock, rsa_key: DkimKey, *, chunking: bool
+) -> None:
+    folder = KeyFolder(tmp_path, clock)
+    folder.add(rsa_key, in_use=True)
+    desk = SigningDesk(folder, clock)
+    signer = desk.signer_of("shop@todoku.example")
+    assert signer is not None
+    bodies = [b".dot\r\n..\r\n.\r\n", b"  indented \t\r\n\r\n\r\n", b"", b"no end"]
+    contents = await signer.sign([b"From: shop@todoku.example\r\nSubject: x\r\n\r\n" + body for body in bodies])
+    relay = ScriptedRelay(chunking=chunking)
+    transport = SmtpTransport(await relay.start(), clock=clock)
+    envelopes = [
+        Envelope(ref, "shop@todoku.example", f"accept.{ref}@relay.example", content)
+        for ref, content in enumerate(contents)
+    ]
+    await transport.send(envelopes, WatchingSink())
+    assert len(relay.contents) == len(bodies)
+    for arrived in relay.contents.values():
+        assert dkim.verify(arrived, dnsfunc=lambda name, timeout=5: rsa_key.record().encode()), arrived
+    await transport.close()
+    await relay.stop()
+    desk.close()

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import requests
 from anymail.exceptions import AnymailError, AnymailInvalidAddress
 from django.core.mail import EmailMultiAlternatives
@@ -16,7 +15,7 @@ from django.core.mail import EmailMultiAlternatives
 from todoku.delivery.providers.backend import open_backend
 from todoku.delivery.providers.django_message import django_message
 from todoku.delivery.providers.verdicts import verdict_of
-from todoku.delivery.transports.http_post import HttpLimits, open_session, post
+from todoku.delivery.transports.http_post import CLOSED, HttpLimits, HttpPool
 from todoku.delivery.transports.one_by_one import Mark, OneByOne, Verdict
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope, Transport
 from todoku.kernel.clock import Clock
@@ -44,12 +43,11 @@ class AnymailTransport:
         """Prepare, connect nothing yet; raises ConfigurationError. Django's settings must be at hand."""
         self.provider = open_backend(url)
         self._raw = _RAW.get(self.provider.name)
-        self._limits = limits or HttpLimits()
+        self._pool = HttpPool(self.provider.connections, limits or HttpLimits())
         self._requests = OneByOne(self._hand_over, self.provider.connections)
         self._builders = ThreadPoolExecutor(_BUILDERS, thread_name_prefix=self.provider.name)
         self._preparer: requests.Session = self.provider.backend.create_session()
         self._preparer.trust_env = False  # no passwords from ~/.netrc
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def eight_bit(self) -> bool:
@@ -64,18 +62,16 @@ class AnymailTransport:
         """Close the connections and end the threads."""
         self._builders.shutdown(wait=False)
         self._preparer.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._pool.close()
 
     async def _hand_over(self, envelope: Envelope, mark: Mark) -> Verdict:
+        if self._pool.closed:
+            return CLOSED
         loop = asyncio.get_running_loop()
         order = await loop.run_in_executor(self._builders, self._build, envelope)
         if isinstance(order, Verdict):
             return order
-        if self._session is None:
-            self._session = open_session(self.provider.connections, self._limits)
-        answer = await post(self._session, order.url, order.headers, order.body, mark)
+        answer = await self._pool.post(order.url, order.headers, order.body, mark)
         if isinstance(answer, Verdict):
             return answer
         return verdict_of(answer, self.provider.backend, order.payload, order.message)

@@ -39,6 +39,7 @@ async def check_http_transport(make: Make, dialect: Dialect) -> None:
     await _check_taking_back(make, dialect)
     await _check_idle_connections(make, dialect)
     await _check_two_at_once(make, dialect)
+    await _check_closing(make, dialect)
 
 
 async def _check_answers(make: Make, dialect: Dialect) -> None:
@@ -144,6 +145,27 @@ async def _check_two_at_once(make: Make, dialect: Dialect) -> None:
             check_books(envelopes, answers, sink)
         assert len(api.taken) == 20
         assert await transport.send([], WatchingSink()) == []
+    finally:
+        await transport.close()
+        await api.stop()
+
+
+async def _check_closing(make: Make, dialect: Dialect) -> None:
+    """Check that closing leaves an answer for what is under way, and nothing is sent after it."""
+    api = ScriptedApi(dialect)
+    transport = make(await api.start())
+    try:
+        envelopes = envelopes_for([ApiBehaviour.HANG] * 2)
+        sink = WatchingSink()
+        sending = asyncio.ensure_future(transport.send(envelopes, sink))
+        for _ in envelopes:
+            await asyncio.wait_for(api.hanging.acquire(), timeout=10)
+        await transport.close()
+        answers = await asyncio.wait_for(sending, timeout=10)
+        check_books(envelopes, answers, sink)
+        assert {one.kind for one in answers} == {AnswerKind.UNKNOWN}, "closing made a message better than it is"
+        await _all_temporary(transport, [ApiBehaviour.ACCEPT] * 3, towards_nobody=True)
+        assert all("accept" not in recipient for recipient in api.taken)
     finally:
         await transport.close()
         await api.stop()

@@ -1,4 +1,4 @@
-"""One POST whose end is announced before it is written, so that what became of it is never guessed."""
+"""Requests over HTTP: a POST whose end is announced before it is written, so nobody guesses what became of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from todoku.delivery.transports.one_by_one import Mark, Verdict
 from todoku.delivery.types import AnswerKind
 
 _MOST_ANSWER_OCTETS = 65_536
+
+
+CLOSED = Verdict(AnswerKind.TEMPORARY, "the transport was closed", relay_failed=True, everybody=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +36,65 @@ class HttpAnswer:
     body: bytes
 
 
-def open_session(connections: int, limits: HttpLimits) -> aiohttp.ClientSession:
-    """Open a pool of connections; must be called on the event loop. Proxies come from the environment."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=limits.keep_seconds),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds, sock_read=limits.answer_seconds),
-        trust_env=True,
-    )
+class HttpPool:
+    """Connections to one API, opened when they are needed. Proxies come from the environment."""
 
+    def __init__(self, connections: int, limits: HttpLimits) -> None:
+        """Prepare, connect nothing yet."""
+        self._connections = connections
+        self._limits = limits
+        self._session: aiohttp.ClientSession | None = None
+        self.closed = False
 
-async def post(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], body: bytes, mark: Mark
-) -> HttpAnswer | Verdict:
-    """Return the answer, or the verdict when there is none: TEMPORARY before the end was written, UNKNOWN after it.
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, mark: Mark) -> HttpAnswer | Verdict:
+        """Return the answer, or the verdict when there is none: TEMPORARY before the end was written, else UNKNOWN.
 
-    Redirects are not followed: a POST that is sent again may arrive twice. Raises HandOverForbidden when the mark does.
-    """
-    end = _End(body, mark)
-    target = URL(url, encoded=True)
-    sized = {**headers, "Content-Length": str(len(body))}
-    try:
-        async with session.post(target, data=end.octets(), headers=sized, allow_redirects=False) as response:
-            return HttpAnswer(response.status, dict(response.headers), await _body_of(response))
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        if end.forbidden is not None:
-            raise end.forbidden from None
-        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if end.announced:
-            return Verdict(AnswerKind.UNKNOWN, f"no answer after the whole message was written: {words}")
-        nobody = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError))
-        return Verdict(AnswerKind.TEMPORARY, f"not handed over: {words}", relay_failed=True, everybody=nobody)
+        Redirects are not followed: a POST that is sent again may arrive twice. Raises HandOverForbidden when the mark
+        does.
+        """
+        if self.closed:
+            return CLOSED
+        end = _End(body, mark)
+        target = URL(url, encoded=True)
+        sized = {**headers, "Content-Length": str(len(body))}
+        try:
+            async with self._opened().post(target, data=end.octets(), headers=sized, allow_redirects=False) as response:
+                return HttpAnswer(response.status, dict(response.headers), await _body_of(response))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            if end.forbidden is not None:
+                raise end.forbidden from None
+            words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            if end.announced:
+                return Verdict(AnswerKind.UNKNOWN, f"no answer after the whole message was written: {words}")
+            nobody = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError))
+            return Verdict(AnswerKind.TEMPORARY, f"not handed over: {words}", relay_failed=True, everybody=nobody)
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """Ask for something that changes nothing; raises OSError."""
+        try:
+            async with self._opened().get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
+                return HttpAnswer(response.status, dict(response.headers), await _body_of(response))
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
+
+    async def close(self) -> None:
+        """Close the connections; what is under way is UNKNOWN, what comes later TEMPORARY."""
+        self.closed = True
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            limits = self._limits
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=limits.keep_seconds),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=limits.connect_seconds, sock_read=limits.answer_seconds
+                ),
+                trust_env=True,
+            )
+        return self._session
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes:

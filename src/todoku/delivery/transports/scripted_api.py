@@ -78,11 +78,15 @@ def answer_of(status: int, body: str, **headers: str) -> bytes:
 
 
 class ScriptedApi:
-    """A provider on loopback. taken: recipients whose message it has, in order; requests: all that came whole."""
+    """A provider on loopback. taken: recipients whose message it has, in order; requests: all that came whole.
+
+    hanging: released once for each request that hangs.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self.taken: list[str] = []
         self.requests: dict[str, Request] = {}
+        self.hanging = asyncio.Semaphore(0)
         self._dialect = dialect
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -137,6 +141,7 @@ class ScriptedApi:
             await reader.read()
             raise ConnectionResetError
         if behaviour is ApiBehaviour.HANG:
+            self.hanging.release()
             await reader.read()  # until the client gives up
             raise ConnectionResetError
         if behaviour is ApiBehaviour.SLOW:

@@ -136,10 +136,10 @@ async def _try_ses(transport: Transport, name: str) -> Trial:
     from todoku.delivery.transports.ses import SesTransport
 
     assert isinstance(transport, SesTransport)
-    status, body = await transport.ask_account()
-    if status != 200:
-        return Trial(name, False, f"{status} {body.decode('utf-8', 'replace')[:200]}")
-    account = json.loads(body)
+    answer = await transport.ask_account()
+    if answer.status != 200:
+        return Trial(name, False, f"{answer.status} {answer.body.decode('utf-8', 'replace')[:200]}")
+    account = json.loads(answer.body)
     quota = account.get("SendQuota", {})
     words = f"{quota.get('SentLast24Hours', 0):g} of {quota.get('Max24HourSend', 0):g} messages sent in 24 hours"
     words += f", {quota.get('MaxSendRate', 0):g} a second"

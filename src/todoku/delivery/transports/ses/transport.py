@@ -7,9 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 
-import aiohttp
-
-from todoku.delivery.transports.http_post import HttpLimits, open_session, post
+from todoku.delivery.transports.http_post import HttpAnswer, HttpLimits, HttpPool
 from todoku.delivery.transports.one_by_one import Mark, OneByOne, Verdict
 from todoku.delivery.transports.ses.answers import verdict_of
 from todoku.delivery.transports.ses.options import SesOptions, read_ses_url
@@ -33,10 +31,9 @@ class SesTransport:
         """Prepare, connect nothing yet; raises ConfigurationError, also when botocore is not installed."""
         self.options = url if isinstance(url, SesOptions) else read_ses_url(url)
         self._clock = clock
-        self._limits = limits or HttpLimits()
         self._signer = RequestSigner(self.options.region, self.options.profile)
         self._requests = OneByOne(self._hand_over, self.options.connections)
-        self._session: aiohttp.ClientSession | None = None
+        self._pool = HttpPool(self.options.connections, limits or HttpLimits())
         self._next_at_seconds = 0.0
 
     async def send(self, envelopes: Sequence[Envelope], sink: AnswerSink, *, flow: str = "") -> list[Answer]:
@@ -45,19 +42,12 @@ class SesTransport:
 
     async def close(self) -> None:
         """Close the connections; what is under way is UNKNOWN."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._pool.close()
 
-    async def ask_account(self) -> tuple[int, bytes]:
-        """Return status and body of GetAccount: quota, and if sending is enabled; raises OSError, NoCredentials."""
+    async def ask_account(self) -> HttpAnswer:
+        """Ask for quota and whether sending is enabled (GetAccount); raises OSError, NoCredentials."""
         url = f"{self.options.origin}/v2/email/account"
-        headers = await self._signer.headers("GET", url, b"")
-        try:
-            async with self._open_session().get(url, headers=headers, allow_redirects=False) as response:
-                return response.status, await response.read()
-        except aiohttp.ClientError as error:
-            raise ConnectionError(f"{self.options.origin}: {error}") from error
+        return await self._pool.get(url, await self._signer.headers("GET", url, b""))
 
     async def _hand_over(self, envelope: Envelope, mark: Mark) -> Verdict:
         try:
@@ -66,12 +56,12 @@ class SesTransport:
             return Verdict(AnswerKind.PERMANENT, f"not sent: {error}")
         body = self._request_body(sender, recipient, without_signatures(envelope.content))
         url = f"{self.options.origin}/v2/email/outbound-emails"
+        await self._keep_pace()
         try:
             headers = await self._signer.headers("POST", url, body)
         except NoCredentials as error:
             return Verdict(AnswerKind.TEMPORARY, f"not handed over: {error.what}", relay_failed=True, everybody=True)
-        await self._keep_pace()
-        answer = await post(self._open_session(), url, headers, body, mark)
+        answer = await self._pool.post(url, headers, body, mark)
         return answer if isinstance(answer, Verdict) else verdict_of(answer)
 
     def _request_body(self, sender: str, recipient: str, content: bytes) -> bytes:
@@ -83,11 +73,6 @@ class SesTransport:
         if self.options.configuration_set:
             document["ConfigurationSetName"] = self.options.configuration_set
         return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = open_session(self.options.connections, self._limits)
-        return self._session
 
     async def _keep_pace(self) -> None:
         """Wait until the next request may begin."""
