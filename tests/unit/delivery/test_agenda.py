@@ -67,6 +67,6 @@ def test_who_is_settled_is_forgotten() -> None:
     agenda = Agenda([0], (Rest(0, 1, NOON),), RULES, NOON)
     agenda.wake(NOON)
     assert agenda.take(1) == [0]
-    agenda.settle(0)
+    agenda.settle([0])
     assert not agenda
     assert agenda.rests == []

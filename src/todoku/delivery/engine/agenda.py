@@ -95,9 +95,11 @@ class Agenda:
         self._rests[index] = Rest(index, tries, now_utc + timedelta(seconds=wait))
         self._asleep.add(index)
 
-    def settle(self, index: int) -> None:
-        """Forget the tries of a recipient who has a terminal state."""
-        self._rests.pop(index, None)
+    def settle(self, indexes: Iterable[int]) -> None:
+        """Forget the tries of recipients who have a terminal state."""
+        if self._rests:
+            for index in indexes:
+                self._rests.pop(index, None)
 
     def seconds_until_next(self, now_utc: datetime) -> float:
         """Return how long until the first rest is over; 0 when somebody is ready.

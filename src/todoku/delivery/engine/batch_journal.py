@@ -7,7 +7,7 @@ Guarantees  each line is published under the sequence of the line before it; a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -23,7 +23,7 @@ from todoku.delivery.engine.journal import (
     Progress,
     Rest,
     last_deferrals,
-    pack_settled,
+    pack_digits,
     progress_after,
     state_of,
 )
@@ -37,23 +37,26 @@ log = structlog.get_logger(__name__)
 _WAIT = BackOff(base_seconds=0.1, cap_seconds=5.0)
 _LONGEST_ANSWER = 500
 
-MessageIdOf = Callable[[int], str]
+_PENDING, _SETTLED = 0x30, 0x31  # the digits 0 and 1
 
 
 class BatchJournal:
-    """The lines of one batch. message_id_of: the Message-ID of a recipient, by index."""
+    """The lines of one batch."""
 
-    def __init__(self, ports: Ports, batch: OpenBatch, message_id_of: MessageIdOf, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, ports: Ports, batch: OpenBatch, message_id_frame: tuple[str, str], stopping: asyncio.Event
+    ) -> None:
+        """message_id_frame: what stands before and behind the index in a recipient's Message-ID; ("", "") for none."""
         self._ports = ports
         self._batch = batch
-        self._message_id_of = message_id_of
+        self._before_index, self._behind_index = message_id_frame
         self._stopping = stopping
         self._name = str(batch.number)
         self._subject = journal_subject(batch.run_id, batch.seal, self._name)
         self._sequence = 0
         self._windows = 0
         self._open_intent = False
-        self._settled: set[int] = set()
+        self._settled = bytearray([_PENDING]) * len(batch.recipients)
         self._window = 0
         self._outcomes: list[Outcome] = []
         self._deferred: list[Deferral] = []
@@ -66,7 +69,8 @@ class BatchJournal:
         progress = progress_after(decode_journal(last.payload), last.sequence)
         self._sequence, self._windows = progress.sequence, progress.windows
         self._open_intent = progress.intent is not None
-        self._settled = set(progress.settled)
+        for index in progress.settled:
+            self._settled[index] = _SETTLED
         return progress
 
     async def last_answers(self) -> dict[int, str]:
@@ -75,9 +79,9 @@ class BatchJournal:
         return last_deferrals([decode_journal(message.payload) async for message in stored])
 
     @property
-    def settled(self) -> Collection[int]:
-        """Return who has a terminal state, what is not written yet included."""
-        return self._settled
+    def pending(self) -> list[int]:
+        """Return who has no terminal state, what is not written yet included."""
+        return [index for index, state in enumerate(self._settled) if state == _PENDING]
 
     @property
     def next_window(self) -> int:
@@ -86,38 +90,38 @@ class BatchJournal:
 
     # --- what the next line will say ---
 
-    def begin_answers(self, window: int) -> None:
-        """Say whose window the answers belong to that are noted next."""
+    def note_answers(
+        self, window: int, answers: Iterable[Answer], people: Mapping[int, Recipient], moments: Mapping[int, datetime]
+    ) -> list[int]:
+        """Note a transport's words on one window; return who stays pending. moments: when each word came."""
         self._window = window
-
-    def note_answer(self, recipient: Recipient, answer: Answer, at_utc: datetime) -> bool:
-        """Note a transport's word; return True when the recipient stays pending."""
-        state = state_of(answer.kind)
-        if state is None:
-            self._deferred.append(Deferral(answer.ref, answer.text[:_LONGEST_ANSWER]))
-            return True
-        self.note(recipient, answer.ref, state, answer.text, at_utc)
-        return False
+        before, behind, settled = self._before_index, self._behind_index, self._settled
+        pending: list[int] = []
+        for answer in answers:
+            index = answer.ref
+            state = state_of(answer.kind)
+            text = answer.text[:_LONGEST_ANSWER]
+            if state is None:
+                self._deferred.append(Deferral(index, text))
+                pending.append(index)
+                continue
+            person = people[index]
+            message_id = f"{before}{index}{behind}" if before else ""
+            outcome = Outcome(index, person.guest_id, person.address, state, text, moments[index], message_id)
+            self._outcomes.append(outcome)
+            settled[index] = _SETTLED
+        return pending
 
     def note(self, recipient: Recipient, index: int, state: RecipientState, answer: str, at_utc: datetime) -> None:
-        """Note a terminal state."""
-        self._outcomes.append(
-            Outcome(
-                index,
-                recipient.guest_id,
-                recipient.address,
-                state,
-                answer[:_LONGEST_ANSWER],
-                at_utc,
-                self._message_id_of(index),
-            )
-        )
-        self._settled.add(index)
+        """Note a terminal state that no transport gave."""
+        message_id = f"{self._before_index}{index}{self._behind_index}" if self._before_index else ""
+        text = answer[:_LONGEST_ANSWER]
+        self.note_outcome(Outcome(index, recipient.guest_id, recipient.address, state, text, at_utc, message_id))
 
     def note_outcome(self, outcome: Outcome) -> None:
         """Note an outcome that was made elsewhere."""
         self._outcomes.append(outcome)
-        self._settled.add(outcome.index)
+        self._settled[outcome.index] = _SETTLED
 
     # --- writing ---
 
@@ -140,7 +144,7 @@ class BatchJournal:
             window=self._window,
             outcomes=tuple(self._outcomes),
             deferred=tuple(self._deferred),
-            settled=pack_settled(self._settled),
+            settled=pack_digits(self._settled),
             intent=intent,
             windows=self._windows,
             resting=tuple(resting),

@@ -166,6 +166,12 @@ def pack_settled(indexes: Iterable[int]) -> bytes:
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
+def pack_digits(digits: bytearray) -> bytes:
+    """Return the bitmap of the places that hold the digit 1, all others holding 0; much quicker than `pack_settled`."""
+    bits = int(digits[::-1] or b"0", 2)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
 def unpack_settled(bitmap: bytes) -> frozenset[int]:
     """Return the indexes of the bitmap."""
     bits = int.from_bytes(bitmap, "little")

@@ -60,7 +60,13 @@ class MessageMaker:
 
     def message_id(self, batch: int, index: int) -> str:
         """Return the Message-ID of one recipient; the same at every attempt."""
-        return self._seven_bit.message_id(self._key(batch, index))
+        before, behind = self.message_id_frame(batch)
+        return f"{before}{index}{behind}"
+
+    def message_id_frame(self, batch: int) -> tuple[str, str]:
+        """Return what stands before and behind the index in the Message-IDs of a batch."""
+        before, _, behind = self._seven_bit.message_id(self._key(batch, "\n")).partition("\n")
+        return before, behind
 
     def make(self, batch: int, recipient: Recipient, now_utc: datetime, *, eight_bit: bool = False) -> Prepared:
         """Return the message; an unfit template or address becomes an outcome, never an exception."""

@@ -55,6 +55,7 @@ class RunBook:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._orders: dict[str, RunOrder] = {}  # by run id
         self._run_of_key: dict[str, str] = {}
+        self.stopped: set[str] = set()  # runs that a person stopped; looked at before each message
         self._on_change = on_change
         self._watch: Watch | None = None
 
@@ -81,7 +82,9 @@ class RunBook:
 
     def _take(self, key: str, value: bytes | None) -> None:
         if value is None:
-            self._orders.pop(self._run_of_key.pop(key, ""), None)
+            run_id = self._run_of_key.pop(key, "")
+            self._orders.pop(run_id, None)
+            self.stopped.discard(run_id)
         else:
             try:
                 order = decode_order(value)
@@ -90,6 +93,10 @@ class RunBook:
                 return
             self._run_of_key[key] = order.run_id
             self._orders[order.run_id] = order
+            if order.state == STOPPED:
+                self.stopped.add(order.run_id)
+            else:
+                self.stopped.discard(order.run_id)
         self._on_change()
 
 
@@ -108,6 +115,10 @@ class StopBook:
         """End the watch."""
         if self._watch is not None:
             await self._watch.stop()
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any stop at all."""
+        return bool(self._reasons)
 
     def reason(self, project_id: str, address: str) -> str:
         """Return why the address must not be mailed, "" when it may."""

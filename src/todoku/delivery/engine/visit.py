@@ -27,7 +27,7 @@ from todoku.delivery.engine.local_answers import BatchNotes
 from todoku.delivery.engine.options import Ports
 from todoku.delivery.engine.preparing import Prepared
 from todoku.delivery.engine.quiet import quiet_until
-from todoku.delivery.engine.runs import GO, STOPPED, wait_for_change
+from todoku.delivery.engine.runs import GO, wait_for_change
 from todoku.delivery.engine.turns import Turn
 from todoku.delivery.engine.window import WindowSink
 from todoku.delivery.errors import BatchTaken
@@ -66,7 +66,8 @@ class BatchVisit:
         if order is None:
             raise ValueError(f"run {batch.run_id} is off the board")
         self._order = order
-        self._journal = BatchJournal(ports, batch, self._message_id, stopping)
+        frame = run.maker.message_id_frame(batch.number) if run.maker is not None else ("", "")
+        self._journal = BatchJournal(ports, batch, frame, stopping)
         self._rules = RetryRules(
             self._options.immediate_retries,
             self._options.retry_wait,
@@ -93,9 +94,9 @@ class BatchVisit:
             await delivered.nak(_PAUSE_SECONDS)
             return VisitEnd.OTHER_SEAL
         progress = await self._journal.read()
-        if self._pending():
+        if self._journal.pending:
             self._settle_predecessor(progress)
-            self._agenda = Agenda(self._pending(), progress.resting, self._rules, self._clock.now_utc())
+            self._agenda = Agenda(self._journal.pending, progress.resting, self._rules, self._clock.now_utc())
             try:
                 put_back_seconds = await self._send(lease)
             except BatchTaken:
@@ -127,9 +128,9 @@ class BatchVisit:
         record = self._ports.answers.read(progress.sender_id, batch.run_id, batch.seal, batch.number, intent.window)
         settlement = settle(intent, record)
         now_utc = self._clock.now_utc()
-        self._journal.begin_answers(intent.window)
-        for answer in settlement.answers.values():
-            self._journal.note_answer(self._person(answer.ref), answer, now_utc)
+        known = settlement.answers
+        people = {index: self._person(index) for index in known}
+        self._journal.note_answers(intent.window, known.values(), people, dict.fromkeys(known, now_utc))
         why = f"no answer is known: sender {progress.sender_id} ended while the message was on its way"
         for index in settlement.unknown:
             self._journal.note(self._person(index), index, RecipientState.UNKNOWN, why, now_utc)
@@ -233,7 +234,7 @@ class BatchVisit:
         envelopes = [
             Envelope(one.place, sender, self._people[one.place].address, one.content, one.dot_lines) for one in sendable
         ]
-        sink = WindowSink(window, notes, self._clock, lease, self._is_stopped)
+        sink = WindowSink(window, notes, self._clock, lease, self._batch.run_id, self._ports.runs.stopped)
         transport = self._transport()
         sending = asyncio.create_task(transport.send(envelopes, sink, flow=self._batch.run_id))
         try:
@@ -247,18 +248,17 @@ class BatchVisit:
     def _take_answers(self, window: int, answers: Sequence[Answer], sink: WindowSink) -> None:
         gate = self._ports.gates[self._order.transport]
         relay_failed = gate.judge(answers, self._clock.monotonic_seconds())
-        now_utc = self._clock.now_utc()
-        unheard = []
-        self._journal.begin_answers(window)
-        for answer in answers:
-            index = answer.ref
-            if not self._journal.note_answer(self._people.pop(index), answer, sink.moment_of(index)):
-                self._agenda.settle(index)
-            elif relay_failed:
-                unheard.append(index)
-            else:
+        pending = self._journal.note_answers(window, answers, self._people, sink.moments)
+        if relay_failed:
+            self._agenda.put_back(pending)
+        elif pending:
+            now_utc = self._clock.now_utc()
+            for index in pending:
                 self._agenda.rest(index, now_utc)
-        self._agenda.put_back(unheard)
+        unsettled = set(pending)
+        self._agenda.settle([answer.ref for answer in answers if answer.ref not in unsettled])
+        for answer in answers:
+            del self._people[answer.ref]
 
     async def _prepare(self, prepared: Sequence[Prepared]) -> list[Prepared]:
         """Make the messages of the next window; [] when nobody is ready. prepared: what is in hand already."""
@@ -280,6 +280,8 @@ class BatchVisit:
 
     def _sort_out(self, prepared: Sequence[Prepared]) -> list[Prepared]:
         """Take out who asked not to be mailed since the seal, and whose message could not be made."""
+        if not self._ports.stops and not any(one.outcome for one in prepared):
+            return list(prepared)
         sendable = []
         for one in prepared:
             person = self._people[one.place]
@@ -291,7 +293,7 @@ class BatchVisit:
             else:
                 sendable.append(one)
                 continue
-            self._agenda.settle(one.place)
+            self._agenda.settle((one.place,))
             del self._people[one.place]
         return sendable
 
@@ -300,10 +302,11 @@ class BatchVisit:
         await self._write(None)
         last_answers = await self._journal.last_answers()
         now_utc = self._clock.now_utc()
-        for index in self._pending():
+        expired = self._journal.pending
+        self._agenda.settle(expired)
+        for index in expired:
             why = last_answers.get(index, "the latest finish passed before the first attempt")
             self._journal.note(self._person(index), index, RecipientState.EXPIRED, why, now_utc)
-            self._agenda.settle(index)
 
     async def _write(self, intent: Intent | None) -> None:
         await self._journal.write(intent, self._agenda.rests)
@@ -346,10 +349,6 @@ class BatchVisit:
             return self._until_latest_finish(closed_seconds, now_utc)
         return self._quiet_seconds(now_utc) or None
 
-    def _is_stopped(self) -> bool:
-        order = self._run.order(self._ports)
-        return order is not None and order.state == STOPPED
-
     def _until_latest_finish(self, seconds: float, now_utc: datetime) -> float:
         """Return the wait, cut to just after the latest finish, when the batch must be looked at again."""
         left = self._order.latest_finish_at_utc - now_utc + timedelta(seconds=0.1)
@@ -369,13 +368,5 @@ class BatchVisit:
     def _transport(self) -> Transport:
         return self._ports.transports[self._order.transport]
 
-    def _pending(self) -> list[int]:
-        settled = self._journal.settled
-        return [index for index in range(len(self._batch.recipients)) if index not in settled]
-
     def _person(self, index: int) -> Recipient:
         return self._people.get(index) or self._batch.recipient(index)
-
-    def _message_id(self, index: int) -> str:
-        maker = self._run.maker
-        return maker.message_id(self._batch.number, index) if maker is not None else ""

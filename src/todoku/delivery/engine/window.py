@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import datetime
 
 import structlog
@@ -17,36 +17,47 @@ log = structlog.get_logger(__name__)
 
 
 class WindowSink:
-    """An AnswerSink whose refs are the indexes of the batch."""
+    """An AnswerSink whose refs are the indexes of the batch. moments: when each answer came."""
 
-    def __init__(self, window: int, notes: BatchNotes, clock: Clock, lease: Lease, stopped: Callable[[], bool]) -> None:
-        """stopped: whether a person stopped the run."""
+    __slots__ = (
+        "_answer",
+        "_lease",
+        "_mark",
+        "_now_utc",
+        "_run_id",
+        "_stopped_runs",
+        "_window",
+        "moments",
+    )
+
+    def __init__(
+        self, window: int, notes: BatchNotes, clock: Clock, lease: Lease, run_id: str, stopped_runs: Collection[str]
+    ) -> None:
+        """stopped_runs: runs that a person stopped, as the board says now."""
+        self.moments: dict[int, datetime] = {}
         self._window = window
-        self._notes = notes
-        self._clock = clock
+        self._mark = notes.mark
+        self._answer = notes.answer
+        self._now_utc = clock.now_utc
         self._lease = lease
-        self._stopped = stopped
-        self._moments: dict[int, datetime] = {}
+        self._run_id = run_id
+        self._stopped_runs = stopped_runs
 
     def about_to_complete(self, ref: int) -> None:
         """Note it; raises HandOverForbidden when the message must stay, or when it can't be noted."""
         if self._lease.expired:
             raise HandOverForbidden("the lease ran out: another sender may own this batch")
-        if self._stopped():
+        if self._run_id in self._stopped_runs:
             raise HandOverForbidden("the run was stopped")
         try:
-            self._notes.mark(self._window, ref)
+            self._mark(self._window, ref)
         except OSError as error:
             raise HandOverForbidden(f"it can't be noted: {error}") from error
 
     def answered(self, answer: Answer) -> None:
         """Note it and when it came; a note that can't be written costs knowledge only if this process dies."""
-        self._moments[answer.ref] = self._clock.now_utc()
+        self.moments[answer.ref] = self._now_utc()
         try:
-            self._notes.answer(self._window, answer.ref, answer)
+            self._answer(self._window, answer.ref, answer)
         except OSError as error:
             log.error("delivery.answer_not_noted", index=answer.ref, error=str(error))
-
-    def moment_of(self, ref: int) -> datetime:
-        """Return when the answer came."""
-        return self._moments[ref]
