@@ -29,7 +29,8 @@ from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
 from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
-from todoku.delivery.ledger import queries
+from todoku.delivery.ledger import queries, services
+from todoku.delivery.ledger.audit import audit_run
 from todoku.delivery.ledger.months import month_of
 from todoku.delivery.ledger.projector import Projector
 from todoku.delivery.transports.conformance import ScriptedRelay
@@ -235,6 +236,35 @@ async def test_the_pace_is_that_of_the_sending(bus: Bus) -> None:
     finish = await sync_to_async(queries.forecast)(*given, 180, clock=VirtualClock(end))
     assert finish == pytest.approx(end + timedelta(seconds=29), abs=timedelta(milliseconds=1))
     assert await sync_to_async(queries.forecast)(*given, 0, clock=VirtualClock(end)) is None
+
+
+async def test_an_audit_names_what_differs_and_only_that(bus: Bus) -> None:
+    run_id = make_order().run_id
+    given = (bus, "shop", UUID(run_id))
+    await bus.publish(journal_subject(run_id, 0, "start"), b"ST\x01whatever it holds")
+    await write_line(bus, run_id, "0", (outcome(0), outcome(1, RecipientState.UNKNOWN), outcome(2)))
+    before = await audit_run(*given)
+    assert (before.equal, before.waiting, before.known) == (True, 3, True)
+    await projector_of(bus, run_id).drain()
+    settle = sync_to_async(services.settle_unknown)
+    seen = {"evidence": "opened", "seen_at_utc": CLOCK.now_utc(), "clock": CLOCK}
+    assert await settle("shop", UUID(run_id), RecipientState.SENT, address="g1@example.com", **seen)
+    found = await audit_run(*given)
+    assert (found.equal, found.waiting, found.settled) == (True, 0, {"sent": 1})
+    assert found.journal == found.tally == found.rows
+    assert found.tally["sent"] == 3
+
+    def lose_a_row() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM delivery WHERE run_id = %s AND place = 0", [run_id])
+
+    await sync_to_async(lose_a_row)()
+    [difference] = (await audit_run(*given)).differences
+    assert (difference.of, difference.journal, difference.tally, difference.rows) == ("sent", 3, 3, 2)
+    await bus.purge("JOURNAL", f"journal.{run_id}.>")
+    gone = await audit_run(*given)
+    assert (gone.journal, gone.equal) == (None, False)
+    assert not (await audit_run(bus, "another-shop", UUID(run_id))).known
 
 
 async def test_the_record_of_a_start_is_no_line(bus: Bus) -> None:

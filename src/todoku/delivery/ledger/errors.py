@@ -4,6 +4,7 @@ LedgerError
   ├─ ArchiveRefused   permanent: a month's rows and its sums do not agree, or it is still in use; nothing was moved
   ├─ ArchiveDamaged   permanent: an archived file is not what it was
   ├─ ArchiveBusy      transient: another process archives, or writers would not let go
+  ├─ NothingKnown     permanent: no side of the books has that run
   └─ NotSettled       permanent: that recipient can't be settled so; says why
 """
 
@@ -32,3 +33,7 @@ class ArchiveBusy(LedgerError):
 
 class NotSettled(LedgerError):
     """There is no such recipient, or several, or the state asked for is none that evidence can prove."""
+
+
+class NothingKnown(LedgerError):
+    """Neither journal nor ledger has anything of that run in that project."""

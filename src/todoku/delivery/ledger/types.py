@@ -76,6 +76,11 @@ class RunAudit:
     differences: tuple[Difference, ...]
 
     @property
+    def known(self) -> bool:
+        """Tell whether any side has anything of this run."""
+        return bool(self.waiting or self.journal or any(self.tally.values()) or any(self.rows.values()))
+
+    @property
     def equal(self) -> bool:
         """Tell whether nothing is missing and nothing is too much."""
         return not self.differences
