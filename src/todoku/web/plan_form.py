@@ -128,7 +128,7 @@ class PlanForm(forms.Form):
         for name, attributes in ATTRIBUTES.items():
             widget = self.fields[name].widget
             widget.attrs |= {"aria-describedby": f"e-{name}", **attributes}
-            if isinstance(widget, forms.Input) and name in INPUT_TYPES:
+            if isinstance(widget, forms.widgets.Input) and name in INPUT_TYPES:
                 widget.input_type = INPUT_TYPES[name]
         fields["transport"].choices = [("", _("the usual one")), *((one, one) for one in transports)]
 
