@@ -4,6 +4,7 @@ DeliveryError
   ├─ UnreadablePayload   permanent: bytes on the bus that this version can't read; they stay where they are
   ├─ SealConflict        permanent: this run and seal were sealed before with other recipients
   ├─ BatchTaken          permanent for this visit: another sender owns the batch now; touch nothing
+  ├─ NoCredentials       transient: a provider's keys were not found, or can't be renewed now
   └─ HandOverForbidden   the message must not be completed: the lease ran out, or a person stopped the run
 """
 
@@ -26,6 +27,12 @@ class SealConflict(DeliveryError):
 
 class BatchTaken(DeliveryError):
     """The journal refused a line: somebody else wrote to this batch since we read it."""
+
+
+class NoCredentials(DeliveryError):
+    """No credentials for a mail provider were found, or they can't be renewed now; messages wait."""
+
+    transient = True
 
 
 class HandOverForbidden(DeliveryError):

@@ -86,7 +86,7 @@ def make(provider: str, origin: str, path: str = "/") -> AnymailTransport:
     settings = SETTINGS[provider]
     joint = "" if "?" in settings else "?"
     url = f"anymail+{provider}://{settings}{joint}api_url={origin}{path}"
-    return AnymailTransport(url, limits=HttpLimits(answer_seconds=1.0))
+    return AnymailTransport(url, limits=HttpLimits(answer_seconds=1.0, whole_seconds=2.0))
 
 
 async def test_postmark_keeps_what_every_http_transport_promises() -> None:

@@ -58,7 +58,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def make(origin: str, more: str = "") -> SesTransport:
     url = f"ses://ap-northeast-1?endpoint={origin}{more}"
-    return SesTransport(read_ses_url(url), SystemClock(), limits=HttpLimits(answer_seconds=1.0))
+    return SesTransport(read_ses_url(url), SystemClock(), limits=HttpLimits(answer_seconds=1.0, whole_seconds=2.0))
 
 
 async def test_it_keeps_what_every_http_transport_promises() -> None:

@@ -14,7 +14,7 @@ from todoku.delivery.transports.scripted_api import ApiBehaviour, Dialect, Scrip
 from todoku.delivery.types import AnswerKind, Transport
 
 Make = Callable[[str], Transport]
-"""Origin (http://127.0.0.1:port) -> a fresh transport that waits at most 1 s for an answer."""
+"""Origin (http://127.0.0.1:port) -> a fresh transport that waits at most 1 s for an answer, 2 s for all of it."""
 
 EXPECTED: dict[ApiBehaviour, AnswerKind] = {
     ApiBehaviour.ACCEPT: AnswerKind.ACCEPTED,
@@ -27,6 +27,7 @@ EXPECTED: dict[ApiBehaviour, AnswerKind] = {
     ApiBehaviour.DROP_AFTER_END: AnswerKind.UNKNOWN,
     ApiBehaviour.HALF_CLOSE_AFTER_END: AnswerKind.UNKNOWN,
     ApiBehaviour.HANG: AnswerKind.UNKNOWN,
+    ApiBehaviour.DRIP: AnswerKind.UNKNOWN,
 }
 
 

@@ -20,10 +20,14 @@ CLOSED = Verdict(AnswerKind.TEMPORARY, "the transport was closed", relay_failed=
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Seconds. keep_seconds: idle connections are dropped before the other side does, which would look like a loss."""
+    """Seconds. answer_seconds: of silence; whole_seconds: of one request, whatever drips in.
+
+    keep_seconds: idle connections are dropped before the other side does it, which would look like a loss.
+    """
 
     connect_seconds: float = 10.0
     answer_seconds: float = 60.0
+    whole_seconds: float = 120.0
     keep_seconds: float = 4.0
 
 
@@ -90,7 +94,9 @@ class HttpPool:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=limits.keep_seconds),
                 timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=limits.connect_seconds, sock_read=limits.answer_seconds
+                    total=limits.whole_seconds,
+                    sock_connect=limits.connect_seconds,
+                    sock_read=limits.answer_seconds,
                 ),
                 trust_env=True,
             )

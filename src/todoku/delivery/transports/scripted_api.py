@@ -29,6 +29,7 @@ class ApiBehaviour(StrEnum):
     DROP_AFTER_END = "drop-after-end"
     HALF_CLOSE_AFTER_END = "half-close-after-end"
     HANG = "hang"
+    DRIP = "drip"  # an answer that comes octet by octet and never ends
     CUT_ANSWER = "cut-answer"  # accepted, and the connection dies within the answer's body
 
 
@@ -40,6 +41,7 @@ TAKEN = frozenset(
         ApiBehaviour.DROP_AFTER_END,
         ApiBehaviour.HALF_CLOSE_AFTER_END,
         ApiBehaviour.HANG,
+        ApiBehaviour.DRIP,
         ApiBehaviour.CUT_ANSWER,
     }
 )
@@ -144,6 +146,12 @@ class ScriptedApi:
             self.hanging.release()
             await reader.read()  # until the client gives up
             raise ConnectionResetError
+        if behaviour is ApiBehaviour.DRIP:
+            writer.write(b"HTTP/1.1 200 ")
+            while True:
+                writer.write(b"o")
+                await writer.drain()
+                await asyncio.sleep(0.05)
         if behaviour is ApiBehaviour.SLOW:
             await asyncio.sleep(0.05)
         if behaviour is ApiBehaviour.CUT_ANSWER:

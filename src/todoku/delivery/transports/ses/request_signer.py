@@ -5,13 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from todoku.kernel.errors import ConfigurationError, TodokuError
-
-
-class NoCredentials(TodokuError):
-    """No AWS credentials were found, or they can't be renewed now."""
-
-    transient = True
+from todoku.delivery.errors import NoCredentials
+from todoku.kernel.errors import ConfigurationError
 
 
 class RequestSigner:

@@ -7,11 +7,12 @@ import binascii
 import json
 from collections.abc import Sequence
 
+from todoku.delivery.errors import NoCredentials
 from todoku.delivery.transports.http_post import HttpAnswer, HttpLimits, HttpPool
 from todoku.delivery.transports.one_by_one import Mark, OneByOne, Verdict
 from todoku.delivery.transports.ses.answers import verdict_of
 from todoku.delivery.transports.ses.options import SesOptions, read_ses_url
-from todoku.delivery.transports.ses.request_signer import NoCredentials, RequestSigner
+from todoku.delivery.transports.ses.request_signer import RequestSigner
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
 from todoku.kernel.clock import Clock
 from todoku.mail.compose import UnsafeAddress, header_address
