@@ -18,6 +18,7 @@ from todoku.delivery.simulation.bugs import BUGS, SOUND
 from todoku.delivery.simulation.play import Result, play
 
 _AT_A_TIME = 40
+_AT_A_TIME_WHEN_SEARCHING = 8
 
 
 @dataclass(slots=True)
@@ -43,12 +44,13 @@ def play_many(
     jobs = jobs or os.cpu_count() or 1
     began = time.monotonic()
     tally = Tally()
-    starts = iter(range(first, first + seeds, _AT_A_TIME))
+    share = _AT_A_TIME_WHEN_SEARCHING if stop_at_failure else _AT_A_TIME
+    starts = iter(range(first, first + seeds, share))
     with ProcessPoolExecutor(jobs) as pool:
         running: set[Future[list[Result]]] = set()
         while True:
             for start in starts:
-                end = min(start + _AT_A_TIME, first + seeds)
+                end = min(start + share, first + seeds)
                 running.add(pool.submit(_play_some, start, end, bug))
                 if len(running) >= jobs * 2:
                     break

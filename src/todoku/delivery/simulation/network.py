@@ -145,6 +145,14 @@ class SimLink(Link):
         """Close for good."""
         self._closing = True
 
+    @property
+    def clustered(self) -> bool:
+        """Tell whether the simulated server stands for a cluster."""
+        return self._network.server.clustered
+
+    def troubled(self) -> None:
+        """Do nothing: there is no other server to go to, each of the simulated ones is the whole cluster."""
+
     def new_inbox(self) -> str:
         """Return a unique prefix for answers."""
         self._inboxes += 1

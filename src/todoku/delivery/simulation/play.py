@@ -71,7 +71,7 @@ class _Stage:
         self.world = World(scenario.seed, traced=traced)
         self.judge = Judge(self.world, max(scenario.window, scenario.first_window), scenario.lease_seconds)
         self.board = Board()
-        self.network = Network(self.world, BusServer(self._stored), scenario.weather)
+        self.network = Network(self.world, BusServer(self._stored, clustered=scenario.clustered), scenario.weather)
         self.relay = Relay(self.world, self.judge)
         self.relay.manners = scenario.manners
         self.office = Machine(self.world, "office")

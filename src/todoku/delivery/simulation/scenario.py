@@ -73,6 +73,7 @@ class Scenario:
 
     seed: int
     machines: int
+    clustered: bool
     senders_each: int
     connections: int
     depth: int
@@ -101,6 +102,7 @@ def draw(seed: int) -> Scenario:
     return Scenario(
         seed=seed,
         machines=machines,
+        clustered=chance.random() < 0.4,
         senders_each=chance.choice((1, 1, 2) if machines > 1 else (1, 2, 2)),
         connections=chance.choice((1, 1, 2, 3)),
         depth=chance.choice((1, 2, 4)),

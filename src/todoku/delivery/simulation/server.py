@@ -1,8 +1,8 @@
 """A JetStream server as far as delivery uses one: streams, fences, duplicates, pull consumers. Pure; time is told.
 
 Source: what `bus.conformance.check_bus` finds the real one to do (NATS 2.15): the expected sequence is compared
-before duplicates are looked for; acks, naks and extensions count for a message as long as it is out, whichever
-delivery they answer; a nak with delay keeps the message out until then.
+before duplicates are looked for, but in a cluster it is the other way round; acks, naks and extensions count for a
+message as long as it is out, whichever delivery they answer; a nak with delay keeps the message out until then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ _STREAM_OF_WORD = {spec.subjects[0].partition(".")[0]: spec.name for spec in STR
 
 
 class WrongSequence(Exception):
-    """The subject's last message is not the expected one. Stays inside the simulated bus."""
+    """The subject's last message is another one: `last` is its sequence. Stays inside the simulated bus."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(last)
+        self.last = last
 
 
 class NoSuchConsumer(Exception):
@@ -69,9 +73,10 @@ class _Stream:
 
 
 class BusServer:
-    """The state of one server. on_stored is told of each message that is stored, as it is."""
+    """The state of one server, or of a cluster. on_stored is told of each message that is stored, as it is."""
 
-    def __init__(self, on_stored: Callable[[Stored], None]) -> None:
+    def __init__(self, on_stored: Callable[[Stored], None], *, clustered: bool = False) -> None:
+        self.clustered = clustered
         self._streams = {spec.name: _Stream() for spec in STREAMS} | {
             bucket_stream(name): _Stream() for name in BUCKETS
         }
@@ -82,17 +87,20 @@ class BusServer:
 
     def publish(
         self, now: float, subject: str, payload: bytes, message_id: str, expected: int | None, *, gone: bool = False
-    ) -> int:
-        """Store one message; raises WrongSequence."""
+    ) -> tuple[int, bool]:
+        """Store one message; return its sequence and whether it was there already. Raises WrongSequence."""
         stream = self._streams[stream_of(subject)]
         history = stream.subjects.get(subject)
         last = history[-1].sequence if history else 0
-        if expected is not None and expected != last:
-            raise WrongSequence(subject)
+        wrong = expected is not None and expected != last
+        if wrong and not self.clustered:
+            raise WrongSequence(last)
         if message_id:
             known = stream.ids.get(message_id)
             if known is not None and now - known[0] <= _DUPLICATE_WINDOW_SECONDS:
-                return known[1]
+                return known[1], True
+        if wrong:
+            raise WrongSequence(last)
         stream.last_sequence += 1
         message = Stored(subject, payload, stream.last_sequence, now, message_id, gone)
         if message_id:
@@ -104,15 +112,20 @@ class BusServer:
         history.append(message)
         stream.messages[message.sequence] = message
         self._on_stored(message)
-        return message.sequence
+        return message.sequence, False
 
-    def purge(self, stream_name: str, subject_filter: str) -> None:
-        """Remove every matching message."""
+    def purge(self, stream_name: str, subject_filter: str, below: int) -> None:
+        """Remove every matching message with a sequence below that."""
         stream = self._streams[stream_name]
         matches = matcher(subject_filter)
         for subject in [subject for subject in stream.subjects if matches(subject)]:
-            for message in stream.subjects.pop(subject):
-                del stream.messages[message.sequence]
+            history = stream.subjects.pop(subject)
+            for message in history:
+                if message.sequence < below:
+                    del stream.messages[message.sequence]
+            kept = [message for message in history if message.sequence >= below]
+            if kept:
+                stream.subjects[subject] = kept
 
     # --- reading ---
 

@@ -13,7 +13,7 @@ from todoku.delivery.simulation.machines import BEGIN_UTC
 from todoku.delivery.simulation.server import BusServer, NoSuchConsumer, Stored, WrongSequence, stream_of
 
 _ACK, _API = "$JS.ACK.", wire.API
-_DIRECT, _NEXT = "DIRECT.GET.", "CONSUMER.MSG.NEXT."
+_DIRECT, _KEPT, _NEXT = "DIRECT.GET.", "STREAM.MSG.GET.", "CONSUMER.MSG.NEXT."
 _BATCH_END = {wire.STATUS: wire.END_OF_BATCH, wire.DESCRIPTION: "EOB", "Nats-Num-Pending": "0"}
 _NOT_FOUND = {wire.STATUS: wire.NOT_FOUND, wire.DESCRIPTION: "Message Not Found"}
 _NO_RESPONDERS = {wire.STATUS: wire.NO_RESPONDERS}
@@ -64,6 +64,8 @@ class WireServer:
             stream, _, wanted = call[len(_DIRECT) :].partition(".")
             found = self._server.last(stream, wanted, self.now() - self.read_lag())
             return _direct(found) if found is not None else Reply(b"", _NOT_FOUND)
+        if call.startswith(_KEPT):
+            return self._kept(call[len(_KEPT) :], msgspec.json.decode(payload)["last_by_subj"])
         kind, verb, rest = call.split(".", 2)
         return Reply(msgspec.json.encode(self._api(f"{kind}.{verb}", rest, payload)))
 
@@ -100,7 +102,7 @@ class WireServer:
     def _publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Reply:
         expected = headers.get(wire.EXPECTED_LAST_SUBJECT_SEQUENCE)
         try:
-            sequence = self._server.publish(
+            sequence, duplicate = self._server.publish(
                 self.now(),
                 subject,
                 payload,
@@ -108,20 +110,20 @@ class WireServer:
                 int(expected) if expected is not None else None,
                 gone=wire.KV_OPERATION in headers,
             )
-        except WrongSequence:
-            error = {"code": 400, "err_code": 10071, "description": "wrong last sequence"}
-            stream = stream_of(subject)
-            return Reply(msgspec.json.encode({"stream": stream, "error": error}))
+        except WrongSequence as wrong:
+            error = {"code": 400, "err_code": 10071, "description": f"wrong last sequence: {wrong.last}"}
+            return Reply(msgspec.json.encode({"stream": stream_of(subject), "error": error}))
         if self._waiting:
             self.look_again()
-        return Reply(b'{"stream":"","seq":%d}' % sequence)
+        answer = {"stream": stream_of(subject), "seq": sequence, "duplicate": duplicate}
+        return Reply(msgspec.json.encode(answer))
 
     def _api(self, call: str, rest: str, payload: bytes) -> dict[str, Any]:
         body: dict[str, Any] = msgspec.json.decode(payload) if payload else {}
         if call == "STREAM.INFO":
             return self._info(rest, body.get("subjects_filter"))
         if call == "STREAM.PURGE":
-            self._server.purge(rest, body["filter"])
+            self._server.purge(rest, body["filter"], body.get("seq", 1 << 62))
             return {"success": True}
         if call == "CONSUMER.CREATE":
             stream, name, subject_filter = rest.split(".", 2)
@@ -141,6 +143,22 @@ class WireServer:
         except NoSuchConsumer:
             return {"error": {"code": 404, "err_code": wire.ERROR_CONSUMER_MISSING, "description": "not found"}}
         raise ValueError(f"the simulated server does not know {call}")
+
+    def _kept(self, stream: str, subject: str) -> Reply:
+        """Answer as the leader of a cluster does, which is never behind."""
+        found = self._server.last(stream, subject, self.now())
+        if found is None:
+            error = {"code": 404, "err_code": wire.ERROR_NO_MESSAGE, "description": "no message found"}
+            return Reply(msgspec.json.encode({"error": error}))
+        headers = "".join(f"\r\n{name}: {value}" for name, value in (_direct(found).headers or {}).items())
+        message = {
+            "subject": found.subject,
+            "seq": found.sequence,
+            "hdrs": f"NATS/1.0{headers}\r\n\r\n".encode(),
+            "data": found.payload,
+            "time": _time_stamp(found.at),
+        }
+        return Reply(msgspec.json.encode({"message": message}))
 
     def _info(self, stream: str, subject_filter: str | None) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -210,10 +228,14 @@ def _direct(message: Stored) -> Reply:
     headers = {
         "Nats-Subject": message.subject,
         "Nats-Sequence": str(message.sequence),
-        "Nats-Time-Stamp": (BEGIN_UTC + timedelta(seconds=message.at)).isoformat(),
+        "Nats-Time-Stamp": _time_stamp(message.at),
     }
     if message.message_id:
         headers[wire.MESSAGE_ID] = message.message_id
     if message.gone:
         headers[wire.KV_OPERATION] = "DEL"
     return Reply(message.payload, headers)
+
+
+def _time_stamp(at: float) -> str:
+    return (BEGIN_UTC + timedelta(seconds=at)).isoformat()
