@@ -9,9 +9,11 @@ Guarantees  - a publish that returned a sequence is stored (and fsynced, when NA
               winner's own message (same message_id) is recognised and answered with its sequence.
             - nothing waits for ever: every call has a time limit, also while NATS is away. The connection itself
               comes back for ever, with all subscriptions.
-Settings    TODOKU_NATS_URL (read by `config`).
+            - in a cluster: another server is taken when this one fails or serves nothing; last messages and values are
+              the leader's word; a refusal counts only when it is decided.
+Settings    TODOKU_NATS_URL, TODOKU_NATS_REPLICAS (read by `config`).
 Limits      message_id is remembered per stream for the duplicate window (120 s), also for purged messages: an id is
-            used for one message only. Reads answer from any replica (direct get); in a cluster they may be a moment
-            behind, which fencing makes harmless. Acks of consumers are stored lazily by NATS: after a crash of NATS
-            some messages come again, so every consumer is idempotent. Deleted keys of a bucket leave a small marker.
+            used for one message only, and contains no `~`. In a cluster `messages` may miss the newest ones, for any
+            copy may answer. Acks of consumers are stored lazily by NATS: after a crash of NATS some messages come
+            again, so every consumer is idempotent. Deleted keys of a bucket leave a small marker.
 """
