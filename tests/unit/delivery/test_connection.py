@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from todoku.delivery.transports.smtp.connection import SmtpConnection
+from todoku.delivery.transports.smtp.connection import SmtpConnection, TimeLimits
 from todoku.delivery.transports.smtp.exchange import Trust
 from todoku.delivery.transports.smtp.job import Job, handover_of
 from todoku.delivery.transports.smtp.relay import Relay
@@ -264,3 +264,46 @@ async def test_a_forgotten_recipient_never_gets_the_next_message() -> None:
     play.run([])
     commands = [line for line in play.wire.written.split(b"\r\n") if line[:4] in (b"RSET", b"MAIL", b"BDAT")]
     assert [line[:4] for line in commands] == [b"RSET", b"MAIL", b"BDAT"] * 2
+
+
+async def test_a_relay_that_drips_its_reply_letter_by_letter_is_too_slow() -> None:
+    now_seconds = 0.0
+    sink, wire = Sink(), Wire([""], chunking=True)
+    owner = Owner(handover_of([Envelope(0, "shop@todoku.example", "g0@example.com", CONTENT)], sink)[1])
+    connection = SmtpConnection(owner, RELAY, "bench.example", Trust(), lambda: now_seconds)
+    limits = TimeLimits(command_seconds=100.0, final_seconds=300.0)
+    connection.connection_made(wire)
+    while b"250" not in wire.said:
+        packet, wire.said = wire.said, b""
+        connection.data_received(packet)
+    packet, wire.said = wire.said, b""
+    connection.data_received(packet)
+    assert connection.overdue(limits) == ""
+    for letter in wire.said.partition(b"\r\n")[0]:
+        now_seconds += 10.0
+        connection.data_received(bytes([letter]))
+    assert connection.overdue(limits) == "no answer to a command in 100 s"
+
+
+async def test_the_end_of_a_message_is_waited_for_longer_than_a_command() -> None:
+    now_seconds = 0.0
+    sink, wire = Sink(), Wire([""], chunking=True)
+    owner = Owner(handover_of([Envelope(0, "shop@todoku.example", "g0@example.com", CONTENT)], sink)[1])
+    connection = SmtpConnection(owner, RELAY, "bench.example", Trust(), lambda: now_seconds)
+    limits = TimeLimits(command_seconds=100.0, final_seconds=300.0)
+    connection.connection_made(wire)
+    assert connection.overdue(limits) == ""
+    now_seconds = 99.0
+    assert connection.overdue(limits) == ""
+    now_seconds = 101.0
+    assert connection.overdue(limits) == "no answer to a command in 100 s"
+    for _ in range(2):
+        packet, wire.said = wire.said, b""
+        connection.data_received(packet)
+    rset, mail, rcpt, _end = wire.said.splitlines(keepends=True)
+    connection.data_received(rset + mail + rcpt)
+    assert connection.overdue(limits) == ""
+    now_seconds += 299.0
+    assert connection.overdue(limits) == ""
+    now_seconds += 2.0
+    assert connection.overdue(limits) == "no answer to the end of a message in 300 s"

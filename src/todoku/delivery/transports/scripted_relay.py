@@ -35,6 +35,7 @@ class Behaviour(StrEnum):
     DROP_BEFORE_END = "drop-before-end"
     DROP_AFTER_END = "drop-after-end"
     HALF_CLOSE_AFTER_END = "half-close-after-end"
+    CLOSING_AT_MAIL = "closing-at-mail"
     CLOSING = "closing"
     CLOSING_AT_END = "closing-at-end"
 
@@ -55,6 +56,7 @@ EXPECTED: dict[Behaviour, AnswerKind] = {
     Behaviour.DROP_BEFORE_END: AnswerKind.TEMPORARY,
     Behaviour.DROP_AFTER_END: AnswerKind.UNKNOWN,
     Behaviour.HALF_CLOSE_AFTER_END: AnswerKind.UNKNOWN,
+    Behaviour.CLOSING_AT_MAIL: AnswerKind.TEMPORARY,
     Behaviour.CLOSING: AnswerKind.TEMPORARY,
     Behaviour.CLOSING_AT_END: AnswerKind.TEMPORARY,
 }
@@ -70,6 +72,7 @@ DROPS = frozenset(
 _AT_MAIL = {
     Behaviour.REFUSE_MAIL: b"550 5.1.8 sender not wanted\r\n",
     Behaviour.DEFER_MAIL: b"451 4.7.1 slow down\r\n",
+    Behaviour.CLOSING_AT_MAIL: b"421 4.3.2 closing\r\n",
 }
 _AT_RCPT = {
     Behaviour.REFUSE_RCPT: b"550-5.1.1 no such person\r\n550 5.1.1 here\r\n",
@@ -224,6 +227,8 @@ class _Session:
         self._reset()
         self._seen.in_transaction = behaviour not in _AT_MAIL
         await self._say(_AT_MAIL.get(behaviour, b"250 2.1.0 ok\r\n"))
+        if behaviour is Behaviour.CLOSING_AT_MAIL and self._relay.fault is Fault.CLOSES_AFTER_421:
+            raise ConnectionResetError
 
     async def _rcpt(self, recipient: str) -> None:
         behaviour = _behaviour_of(recipient)

@@ -69,9 +69,10 @@ class ChunkExchange:
         depth = self._depth if self._trust.proven else 1
         room = min(depth - flying, self._source.share())
         parts: list[bytes] = []
-        while room > 0 and self._flying_bytes < MOST_FLYING_BYTES and (job := self._source.next_job()) is not None:
+        next_job, opening_of = self._source.next_job, self._commands.of
+        while room > 0 and self._flying_bytes < MOST_FLYING_BYTES and (job := next_job()) is not None:
             try:
-                opening = self._commands.of(job.envelope)
+                opening = opening_of(job.envelope)
                 if len(job.envelope.content) > LONG_MESSAGE_BYTES:
                     self._long = LongMessage(job, opening)
                     break
@@ -96,7 +97,7 @@ class ChunkExchange:
         if self._awaited == _RSET and self._reader.between_replies:
             while flying and (all_well := _ALL_WELL.match(data, position)) is not None:
                 position = all_well.end()
-                self._accepted(all_well[1])
+                self._accepted(all_well[1].decode("utf-8", "replace"))
         if position < len(data):
             for reply in self._reader.feed(data[position:] if position else data):
                 self._handle(reply)
@@ -140,11 +141,11 @@ class ChunkExchange:
         self._flying.append(job)
         self._flying_bytes += len(content)
 
-    def _accepted(self, verbatim: bytes) -> None:
+    def _accepted(self, verbatim: str) -> None:
         job = self._flying.popleft()
         self._flying_bytes -= len(job.envelope.content)
         self._trust.proven = True
-        job.answer(AnswerKind.ACCEPTED, verbatim.decode("utf-8", "replace").rstrip())
+        job.answer(AnswerKind.ACCEPTED, verbatim)
 
     def _handle(self, reply: Reply) -> None:
         if reply.code == 421 and not self._closing:
@@ -176,7 +177,7 @@ class ChunkExchange:
         """Decide: a 2yz counts only when the recipient was taken; else the first refusal is the reason."""
         refusal, self._refusal, self._awaited = self._refusal, None, _RSET
         if self._recipient_taken and reply.code < 300:
-            self._accepted(reply.verbatim().encode())
+            self._accepted(reply.verbatim())
             return
         job = self._flying.popleft()
         self._flying_bytes -= len(job.envelope.content)

@@ -58,17 +58,17 @@ class FairQueue:
             if not ring:
                 return None
             flow = ring[0]
-            if flow.credit_bytes <= 0:
-                flow.credit_bytes += QUANTUM_BYTES
-                ring.popleft()
-                self._old.append(flow)
-            elif not flow.jobs:
-                self._leave(ring, flow)
-            else:
+            if flow.credit_bytes > 0 and flow.jobs:
                 job = flow.jobs.popleft()
                 flow.credit_bytes -= len(job.envelope.content)
                 self._waiting -= 1
                 return job
+            if flow.credit_bytes > 0:
+                self._leave(ring, flow)
+            else:
+                flow.credit_bytes += QUANTUM_BYTES
+                ring.popleft()
+                self._old.append(flow)
 
     def take_handover(self, handover: Handover) -> list[Job]:
         """Take out what waits of one handover, in order."""

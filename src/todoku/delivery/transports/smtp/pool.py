@@ -56,6 +56,7 @@ class SmtpTransport:
         self._clock = clock or SystemClock()
         self._ehlo_name = ehlo_name or relay.ehlo_name or _own_name()
         self._queue = FairQueue()
+        self.next_job = self._queue.pop  # of the protocol JobSource, without a call in between
         self._trust = Trust()
         self._connections: set[SmtpConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,10 +104,6 @@ class SmtpTransport:
             self._watching = None
 
     # --- ConnectionOwner ---
-
-    def next_job(self) -> Job | None:
-        """Return the message whose turn it is."""
-        return self._queue.pop()
 
     def share(self) -> int:
         """Return what one connection should take: an equal part, but at least half of the depth, for writes cost."""
