@@ -167,6 +167,11 @@ async def _scenario(stage: Stage, name: str) -> dict[str, Any]:
         await stage.link.restore()
         states = await _until_closed(runs)
         return _figures(runs, counts, due_utc, states) | {"statement_delay_seconds": slower_by}
+    except SystemExit:
+        for role in ROLES:
+            lines = (stage.home / f"{role}.log").read_text("utf-8", "replace").splitlines()
+            print(f"--- {role}", *lines[-20:], sep="\n", file=sys.stderr)
+        raise
     finally:
         await asyncio.to_thread(_end_all, stage)
         stage.roles.clear()

@@ -90,6 +90,7 @@ class Planner:
             unsubscribe_base_url=f"{public_url.rstrip('/')}/unsubscribe/",
             lease_seconds=self._pace.lease_seconds,
             thread_people=thread_people,
+            on_free=self._place_is_free,
         )
         self._stops = StopRelay(bus, self.database)
         self._care = RunCare(bus, clock, self.database, self._name, balance_seconds=self._pace.balance_seconds)
@@ -137,9 +138,9 @@ class Planner:
         now_utc = self._clock.now_utc()
         if self._is_time("beat", self._pace.beat_seconds):
             await self.database(occurrence_desk.beat, self._name, now_utc)
-        sort_out = self._is_time("ahead", self._pace.ahead_seconds)
-        if sort_out:
+        if self._is_time("ahead", self._pace.ahead_seconds):
             await self.database(occurrence_desk.plan_ahead, now_utc)
+            self._done_at.pop("seal ahead", None)
         runs = await self.database(run_store.open_runs, now_utc + self._lead)
         for run in runs:  # what people decided goes first: a stop must not wait behind a thousand starts
             if run.order_version < run.version and run.sealed:
@@ -148,9 +149,15 @@ class Planner:
         await self._stops.pass_on(frozen_at, now_utc)
         for run in runs:
             await self._attempt(run, self._attend)
-        if sort_out:
+        if self._is_time("seal ahead", self._pace.ahead_seconds):
             await self._look_ahead(now_utc)
+        if self._is_time("sweep", self._pace.ahead_seconds):
             await self._stops.sweep(frozen_at, now_utc)
+
+    def _place_is_free(self) -> None:
+        """Look again at once when a run is sealed: the next one may be waiting for its place."""
+        self._done_at.pop("seal ahead", None)
+        self._wakeup.set()
 
     async def _look_ahead(self, now_utc: datetime) -> None:
         """Seal what is due within a day, or by somebody's time zone within the lead."""

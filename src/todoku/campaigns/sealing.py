@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from datetime import datetime
 from uuid import UUID
@@ -49,14 +49,19 @@ class SealingDesk:
         unsubscribe_base_url: str,
         lease_seconds: float,
         thread_people: int = THREAD_PEOPLE,
+        on_free: Callable[[], None] = lambda: None,
     ) -> None:
-        """thread_people: larger audiences, and those of unknown size, get a process of their own."""
+        """thread_people: larger audiences, and those of unknown size, get a process of their own.
+
+        on_free: called when a place is free again.
+        """
         self._bus = bus
         self._clock = clock
         self._database = DatabaseThread("seal")
         self._unsubscribe_base_url = unsubscribe_base_url
         self._lease_seconds = lease_seconds
         self._thread_people = thread_people
+        self._on_free = on_free
         self._processes = asyncio.Semaphore(PROCESSES_AT_ONCE)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._jobs: dict[UUID, SealJob] = {}
@@ -78,7 +83,9 @@ class SealingDesk:
         if job is not None:
             log.info("run.sealing", project_id=job.project_id, run_id=str(job.run_id), seal=job.seal)
             self._jobs[run.id] = job
-            self._tasks[run.id] = asyncio.create_task(self._seal_or_leave(job))
+            task = asyncio.create_task(self._seal_or_leave(job))
+            self._tasks[run.id] = task
+            task.add_done_callback(lambda _: self._on_free())
 
     async def finish(self) -> None:
         """Wait for all sealing under way."""
