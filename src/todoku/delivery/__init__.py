@@ -9,5 +9,6 @@ Guarantees  a message is completed towards the relay at most once per run unless
 Settings    TODOKU_RELAY_URL; engine.options.SenderOptions
 Known limits  no pace per domain, no STARTTLS or AUTH towards the relay.
 
-Rooms inside: `engine` (the protocol, no Django), `transports` (how messages leave), `ledger` (a Django app).
+Rooms inside: `engine` (the protocol, no Django), `transports` (how messages leave), `providers` (the same,
+over django-anymail), `signing` (DKIM), `ledger` (a Django app).
 """

@@ -1,6 +1,6 @@
 """Mail: bytes to a decoded mail, and the other way round.
 
-Purpose   read any mail that arrives, Japanese first; compose the mails that leave.
+Purpose   read any mail that arrives, Japanese first; compose the mails that leave, and sign them (DKIM).
 Reads     bytes.
 Writes    nothing.
 Guarantees   pure functions: no clock, no network, no state. Any bytes end in a ParsedMail or in a subclass of
