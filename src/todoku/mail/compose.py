@@ -204,7 +204,7 @@ class Composer:
             f"X-Todoku-Recipient: {parts.key}\r\n"
             f"{_unsubscribe(parts.unsubscribe_url)}"
         )
-        return headers.encode("ascii")
+        return headers.encode("utf-8")  # beyond ASCII only in an address that needs SMTPUTF8
 
     def _subject(self, subject: str) -> str:
         """Return the subject's header; most runs have one for everybody."""
@@ -247,10 +247,23 @@ def header_address(address: str) -> str:
         raise UnsafeAddress(f"{address!r} is not one deliverable address")
     local, _, domain = address.rpartition("@")
     if not local.isascii() or not local.isprintable():
-        raise UnsafeAddress(f"{address!r}: a non-ASCII local part needs SMTPUTF8, which Todoku does not send")
+        raise UnsafeAddress(f"{address!r}: a local part beyond ASCII can go to a recipient by SMTPUTF8 only")
     if not _DOT_ATOM.match(local):
         local = '"' + local + '"'  # is_addr_spec lets neither quotes nor backslashes through
     return f"{local}@{header_domain(domain)}"
+
+
+def recipient_address(address: str) -> str:
+    """Return the address as the To header carries it; raises UnsafeAddress.
+
+    Where the local part goes beyond ASCII the whole address stands as it is (RFC 6532): such a message travels by
+    SMTPUTF8 only, and a transport without it says so for this recipient.
+    """
+    if not address.isascii() and not address.rpartition("@")[0].isascii():
+        if not is_addr_spec(address) or not address.isprintable():
+            raise UnsafeAddress(f"{address!r} is not one deliverable address")
+        return address
+    return header_address(address)
 
 
 def header_domain(domain: str) -> str:
@@ -326,8 +339,11 @@ def unstructured(value: str, column: int) -> str:
 
 
 def mailbox(header: str, name: str, address: str) -> str:
-    """Return `name <address>`, the name as atoms, quoted-string or encoded-words (RFC 5322 section 3.4)."""
-    target = header_address(address)
+    """Return `name <address>`, the name as atoms, quoted-string or encoded-words (RFC 5322 section 3.4).
+
+    header: with its colon and blank, for folding; only To may hold an address that needs SMTPUTF8.
+    """
+    target = recipient_address(address) if header == "To: " else header_address(address)
     if not name:
         return target
     printable = name.isprintable()

@@ -21,8 +21,8 @@ from todoku.mail.compose import (
     WORD_OCTETS,
     Composer,
     date_line,
-    header_address,
     mailbox,
+    recipient_address,
     unstructured,
 )
 from todoku.mail.filled_bodies import FilledColumns, fits
@@ -105,10 +105,10 @@ def _to(name: str, address: str) -> bytes:
         octets = name.encode("utf-8", "replace")
         if len(octets) <= _NAME_ROOM:
             word = b2a_base64(octets, newline=False)
-            target = header_address(address).encode("ascii")
+            target = recipient_address(address).encode("utf-8")
             fold = b"?=\r\n <" if len(word) + len(target) > _WORD_AND_ADDRESS else b"?= <"
             return b"=?utf-8?B?" + word + fold + target + b">"
-    return mailbox("To: ", name, address).encode("ascii")
+    return mailbox("To: ", name, address).encode("utf-8")
 
 
 def _subjects(subjects: Sequence[str]) -> Column:

@@ -73,9 +73,28 @@ async def test_each_answer_leads_to_its_state(bus: Bus, relay: ScriptedRelay, an
         ],
     )
     async with sending(bus, to(relay), answers_folder):
-        assert await settled(bus, order) == {"sent": 30, "refused": 9, "unknown": 3, "unrenderable": 1}
+        assert await settled(bus, order) == {"sent": 30, "refused": 10, "unknown": 3}
     refusals = {outcome.answer for outcome in await outcomes(bus, order.run_id) if outcome.state == "refused"}
-    assert refusals == {"550 5.1.1 no such person 5.1.1 here", "554 5.7.1 not wanted"}
+    assert refusals == {
+        "550 5.1.1 no such person 5.1.1 here",
+        "554 5.7.1 not wanted",
+        "553 5.6.7 not sent: the address needs SMTPUTF8, not offered here",
+    }
+
+
+@pytest.mark.parametrize("chunking", [False, True])
+async def test_a_japanese_address_leaves_where_the_relay_offers_smtputf8(
+    bus: Bus, answers_folder: Path, chunking: bool
+) -> None:
+    utf8_relay = ScriptedRelay(offers=("SMTPUTF8",), chunking=chunking)
+    transport = SmtpTransport(await utf8_relay.start(), connections=1)
+    order = await seal_and_post(bus, ["太郎@例え.example", *addresses("accept", 3)])
+    async with sending(bus, transport, answers_folder):
+        assert await settled(bus, order) == {"sent": 4}
+    assert "To: =?utf-8?" in utf8_relay.contents["太郎@例え.example"].decode()
+    assert "<太郎@例え.example>" in utf8_relay.contents["太郎@例え.example"].decode()
+    assert sum("SMTPUTF8" in command for command in utf8_relay.commands) == 1
+    await utf8_relay.stop()
 
 
 async def test_what_is_deferred_until_the_latest_finish_expires_with_the_last_answer(

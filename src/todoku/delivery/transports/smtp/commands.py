@@ -40,23 +40,23 @@ class OpeningCommands:
         size = len(content)
         mail = self._mail_commands.get(envelope.mail_from) or self._mail(envelope.mail_from)
         rcpt_to = envelope.rcpt_to
-        utf8 = not (rcpt_to.isascii() and mail.isascii())
+        try:
+            rcpt = header_address(rcpt_to).encode("ascii") if rcpt_to.isascii() else self._utf8_address(rcpt_to)
+        except UnsafeAddress as error:
+            raise NotSent(AnswerKind.PERMANENT, f"553 5.1.3 not sent: {error}") from error
+        utf8 = not (rcpt.isascii() and mail.isascii())
         if self._most_bytes and size > self._most_bytes:
             raise NotSent(AnswerKind.PERMANENT, f"552 5.3.4 not sent: {size} octets, at most {self._most_bytes} may go")
         if content.isascii():
             body = b""
-        elif self._offers.eight_bit:
+        elif self._offers.eight_bit or utf8:  # who offers SMTPUTF8 takes 8 bits too (RFC 6531 section 3.1)
             body = b" BODY=8BITMIME"
         else:
             # not the message's fault: composed again it will be 7-bit (`SmtpTransport.eight_bit` is False by now)
             raise NotSent(AnswerKind.TEMPORARY, "454 5.6.3 not sent: 8-bit content, the relay offers no 8BITMIME")
-        try:
-            rcpt = self._utf8_address(rcpt_to) if utf8 else header_address(rcpt_to).encode("ascii")
-        except UnsafeAddress as error:
-            raise NotSent(AnswerKind.PERMANENT, f"553 5.1.3 not sent: {error}") from error
         if self._size:
             mail += self._size % size
-        if utf8 and not (rcpt.isascii() and mail.isascii()):
+        if utf8:
             body += b" SMTPUTF8"
         return b"%b%b\r\nRCPT TO:<%b>\r\n" % (mail, body, rcpt)
 
