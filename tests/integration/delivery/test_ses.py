@@ -15,13 +15,15 @@ import botocore.credentials
 import pytest
 
 from todoku.delivery.transports.conformance import WatchingSink, envelopes_for
+from todoku.delivery.transports.failover import FailOverTransport
 from todoku.delivery.transports.http_conformance import check_http_transport
 from todoku.delivery.transports.http_post import HttpAnswer, HttpLimits
 from todoku.delivery.transports.opening import open_transport
 from todoku.delivery.transports.scripted_api import ApiBehaviour, Dialect, Request, ScriptedApi, answer_of
 from todoku.delivery.transports.ses import SesTransport, read_ses_url
 from todoku.delivery.transports.ses.answers import verdict_of
-from todoku.delivery.types import AnswerKind, Envelope
+from todoku.delivery.transports.smtp import SmtpTransport
+from todoku.delivery.types import AnswerKind, Envelope, Transport
 from todoku.kernel.clock import SystemClock, VirtualClock
 from todoku.kernel.errors import ConfigurationError
 from todoku.mail.dkim import KeyKind, new_key, sign_message
@@ -67,6 +69,14 @@ async def test_it_keeps_what_every_http_transport_promises() -> None:
 
 async def test_with_one_connection_too() -> None:
     await check_http_transport(lambda origin: make(origin, "&connections=2"), SES)
+
+
+async def test_behind_a_relay_that_is_away_too() -> None:
+    def over_both(origin: str) -> FailOverTransport:
+        relays: list[tuple[str, Transport]] = [("away", SmtpTransport("smtp://127.0.0.1:9")), ("ses", make(origin))]
+        return FailOverTransport(relays, SystemClock())
+
+    await check_http_transport(over_both, SES)
 
 
 async def one_request(content: bytes, more: str = "", recipient: str = "accept.0@relay.example") -> Request:
