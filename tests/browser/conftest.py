@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -37,11 +38,44 @@ class LiveSite:
     smtp_host: str
     smtp_port: int
     mail_domain: str
+    home: Path
+    project: str
 
     def mail_in(self, raw: bytes, local_part: str = "demo-ginza-schema-org") -> None:
         """Hand one mail to the SMTP door; on return it was answered with 250."""
         with smtplib.SMTP(self.smtp_host, self.smtp_port, timeout=10) as door:
             door.sendmail("noreply@seats.example", [f"{local_part}@{self.mail_domain}"], raw)
+
+    def todoku(self, *arguments: str) -> Any:
+        """Run a command of `todoku` in this home and return its JSON."""
+        return json.loads(self._run("-m", "todoku.cli.main", *arguments, "--json"))
+
+    def set_run(self, run_id: str, changes: str) -> None:
+        """Bring a run into a state by data that takes hours to reach otherwise; changes: SQL."""
+        statement = f"UPDATE campaigns_run SET {changes} WHERE id = %s"  # noqa: S608 - the test's own words
+        code = "\n".join(
+            (
+                "from todoku.config.django_setup import set_up_django; set_up_django()",
+                "from django.db import connection",
+                "with connection.cursor() as cursor:",
+                f"    cursor.execute({statement!r}, [{run_id!r}])",
+                "    assert cursor.rowcount == 1",
+            )
+        )
+        self._run("-c", code)
+
+    def _run(self, *arguments: str) -> str:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TODOKU_")}
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env={**kept, "TODOKU_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
 
 
 @dataclass(slots=True)
@@ -51,6 +85,10 @@ class Visitor:
     page: Page
     site: LiveSite
     complaints: list[str] = field(default_factory=list)
+
+    def forgive_refused_forms(self) -> None:
+        """Forget what the browser says about answers with 422: a form that came back with its errors."""
+        self.complaints[:] = [one for one in self.complaints if "422" not in one]
 
     def go(self, path: str) -> Page:
         """Open a path of the site."""
@@ -93,6 +131,8 @@ def live_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
                 smtp_host=smtp.hostname or "127.0.0.1",
                 smtp_port=smtp.port or 25,
                 mail_domain=said["mail_domain"],
+                home=Path(said["home"]),
+                project=said["project"],
             )
         finally:
             process.terminate()

@@ -9,7 +9,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from tests.browser.conftest import LiveSite, Visitor
 
-PAGES = ("/", "/online", "/book?q=@", "/mails", "/guests", "/campaigns", "/campaigns/new", "/demo/outbox")
+PAGES = (
+    "/", "/online", "/book?q=@", "/mails", "/guests", "/campaigns", "/campaigns/new", "/campaigns/away",
+    "/campaigns/calendar", "/campaigns/calendar?view=week", "/demo/outbox",
+)  # fmt: skip
 # a page, and the link on it that leads to the page to be tried
 FIRST_LINKS = (
     ("/online", ".slip > a"),
@@ -18,6 +21,7 @@ FIRST_LINKS = (
     ("/campaigns", "ul.lines li:last-child a.line"),
     ("/demo/outbox", "ul.lines a.line"),
 )
+_PREPARED: dict[str, list[str]] = {}
 
 
 def _serious(page: Page) -> list[str]:
@@ -37,8 +41,22 @@ def _urls(visitor: Visitor) -> list[str]:
         if href:
             urls.append(href)
             if href.startswith("/campaigns/"):
-                urls += [f"{href}?show=campaign"]
-    return urls
+                urls += [f"{href}?show=campaign", f"{href}/send"]
+    return urls + [url for url in _prepared(visitor.site) if url not in urls]
+
+
+def _prepared(site: LiveSite) -> list[str]:
+    """Return pages of a run that waits for a person and of a repeating campaign, made once a site."""
+    if site.base_url not in _PREPARED:
+        held = site.todoku("campaign", "create", "-p", site.project, "--name", "a held one")["id"]
+        weekly = site.todoku("campaign", "create", "-p", site.project, "--name", "a repeating one")["id"]
+        run = site.todoku("campaign", "schedule", held, "-p", site.project, "--at", "2099-01-01T10:00")["run"]["id"]
+        repeating = site.todoku("campaign", "schedule", weekly, "-p", site.project, "--repeat", "weekly mon,thu 10:30")
+        site.set_run(run, "state = 'held', resume_to = 'planned', reason = 'too many', reason_ja = '多すぎます'")
+        _PREPARED[site.base_url] = [
+            f"/runs/{run}", f"/runs/{repeating['run']['id']}", f"/campaigns/{weekly}/reschedule",
+        ]  # fmt: skip
+    return _PREPARED[site.base_url]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -78,7 +96,7 @@ def test_nothing_is_wider_than_the_screen(size: str, visit: Callable[..., Visito
 def test_touch_targets_are_large_enough(visit: Callable[..., Visitor]) -> None:
     visitor = visit("ja", size="phone")
     visitor.sign_in("owner")
-    for url in ("/online", "/campaigns/new"):
+    for url in ("/online", "/campaigns/new", "/campaigns", "/campaigns/away", *_prepared(visitor.site)):
         small = visitor.go(url).evaluate(
             """[...document.querySelectorAll("button, select, input:not([type=hidden], [type=checkbox]), nav a, .b")]
             .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 43.5)

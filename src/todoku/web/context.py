@@ -37,7 +37,9 @@ PLACES = (
     Place("book", _("Book"), "book", Right.SEE_BOOK),
     Place("mails", _("Mail"), "mail", Right.SEE_BOOK, ("mail",)),
     Place("guests", _("Guests"), "guests", Right.SEE_GUESTS, ("guest",)),
-    Place("campaigns", _("Campaigns"), "campaign", Right.SEE_CAMPAIGNS, ("campaign", "run", "away", "calendar", "outbox")),
+    Place(
+        "campaigns", _("Campaigns"), "campaign", Right.SEE_CAMPAIGNS, ("campaign", "run", "away", "calendar", "outbox")
+    ),
 )
 
 

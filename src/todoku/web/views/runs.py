@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from todoku.web.views.editor import shown_subject
 
 PAGE = 100
 MOST_FOUND = 20
+NEAR = timedelta(minutes=10)
 _OVER = (RunState.FINISHED, RunState.STOPPED, RunState.MISSED)
 # refused for good, out of time, not written, left by a stop; `unknown` only after an explicit tick
 RESENDABLE = (
@@ -154,6 +156,7 @@ def _moving(request: MemberRequest, row: RunRow, campaign: CampaignRow) -> dict[
         "newest": campaign.run is not None and campaign.run.id == row.id,
         "lines": run_lines(balance),
         "over": row.state in _OVER,
+        "again_seconds": _again_seconds(row, now_utc),
         "percent": 100 * balance.terminal // balance.planned if balance.planned else 0,
         "pace": ledger.pace(project_id, row.id, clock=clock) if sending else 0.0,
         "last_mail": ledger.forecast(project_id, row.id, balance.pending, clock=clock) if sending else None,
@@ -161,6 +164,12 @@ def _moving(request: MemberRequest, row: RunRow, campaign: CampaignRow) -> dict[
         "timeline": told(queries.timeline(project_id, row.id), row),
         "not_reached": _not_reached(row),
     }
+
+
+def _again_seconds(row: RunRow, now_utc: datetime) -> int:
+    """Return how soon the page asks again by itself: the planner's steps (sealed, finished) send no signal."""
+    moving = row.state in (RunState.SENDING, RunState.SEALING) or abs(row.due_at_utc - now_utc) < NEAR
+    return 3 if moving else 60
 
 
 def _not_reached(row: RunRow) -> list[dict[str, Any]]:

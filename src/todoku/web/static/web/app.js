@@ -32,6 +32,10 @@
     if (one("details[open] form", element)) return;      // somebody is filling it in
     if (!kind || element.dataset.live.split(" ").includes(kind)) htmx.trigger(element, "live");
   });
+  body.addEventListener("htmx:beforeRequest", (event) => {
+    const asks = event.detail.elt.matches("[data-again]") && event.detail.target;
+    if (asks && one("details[open] form", asks)) event.preventDefault();
+  });
   const soon = (kind) => {                 // a burst of events becomes one question
     if (pending.has(kind)) return;
     pending.set(kind, setTimeout(() => { pending.delete(kind); refresh(kind); }, 150));
