@@ -14,7 +14,7 @@ from todoku.delivery.transports.conformance import (
 )
 from todoku.delivery.transports.null import NullTransport
 from todoku.delivery.transports.scripted_relay import Fault, ScriptedRelay
-from todoku.delivery.transports.smtp import SmtpTransport
+from todoku.delivery.transports.smtp import SmtpTransport, TimeLimits
 from todoku.delivery.types import Answer, AnswerKind, Envelope
 
 
@@ -98,3 +98,23 @@ async def test_a_relay_that_takes_few_messages_a_connection_gets_them_all() -> N
     refs = {f"accept.{one.ref}@relay.example" for one in answers if one.kind is AnswerKind.ACCEPTED}
     assert refs == set(relay.taken)
     assert len(relay.taken) == len(set(relay.taken))
+
+
+@pytest.mark.parametrize("chunking", [False, True])
+async def test_a_relay_that_offers_pipelining_and_breaks_it_doubles_nothing(chunking: bool) -> None:
+    relay = ScriptedRelay(chunking=chunking, fault=Fault.BREAKS_PIPELINING)
+    envelopes = envelopes_for(["accept"] * 12 + ["refuse-rcpt"] + ["accept"] * 12)
+    limits = TimeLimits(command_seconds=0.3, final_seconds=0.3)
+    transport = SmtpTransport(await relay.start(), connections=2, limits=limits)
+    sink = WatchingSink()
+    answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=20)
+    await transport.close()
+    await relay.stop()
+    kinds = {one.ref: one.kind for one in answers}
+    assert len(kinds) == len(answers) == 25
+    assert kinds[12] is AnswerKind.PERMANENT
+    accepted = {f"accept.{ref}@relay.example" for ref, kind in kinds.items() if kind is AnswerKind.ACCEPTED}
+    unknown = {f"accept.{ref}@relay.example" for ref, kind in kinds.items() if kind is AnswerKind.UNKNOWN}
+    assert accepted <= set(relay.taken) <= accepted | unknown
+    assert len(relay.taken) == len(set(relay.taken))
+    assert len(unknown) <= 8

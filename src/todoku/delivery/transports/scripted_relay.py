@@ -94,6 +94,7 @@ class Fault(StrEnum):
     SPLITS_REPLIES = "splits-replies"  # one octet a packet
     KEEPS_BDAT_OCTETS = "keeps-bdat-octets"  # offers CHUNKING and does not know BDAT
     LEAVES_TRANSACTIONS = "leaves-transactions"  # after a failed BDAT the recipients stay, until RSET
+    BREAKS_PIPELINING = "breaks-pipelining"  # drops what has come behind a command that it refuses
     CLOSES_AFTER_421 = "closes-after-421"
     INJECTS_AFTER_STARTTLS = "injects-after-starttls"  # words in clear behind the 220
     GARBAGE_IN_HANDSHAKE = "garbage-in-handshake"
@@ -346,6 +347,15 @@ class _Session:
             await self._say(b"535 5.7.8 wrong: " + secret + b"\r\n")  # some servers do repeat it
 
     async def _say(self, reply: bytes) -> None:
+        if self._relay.fault is Fault.BREAKS_PIPELINING and reply[:1] in b"45":
+            await asyncio.sleep(0)
+            while True:
+                try:
+                    async with asyncio.timeout(0.01):
+                        if not await self._reader.read(65_536):
+                            break
+                except TimeoutError:
+                    break
         if self._relay.fault is Fault.SPLITS_REPLIES:
             for place in range(len(reply)):
                 self._writer.write(reply[place : place + 1])

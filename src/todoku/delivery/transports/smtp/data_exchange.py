@@ -106,7 +106,9 @@ class DataExchange:
             finishing.answer(AnswerKind.UNKNOWN, f"no answer to the end of the message: {why}", relay_failed=True)
         if writing is not None:
             self._source.put_back(writing, why)
-        if opened is not None:
+        if opened is not None and opened.refused is not None and opened.refused.code != 421:
+            opened.job.answer(kind_of(opened.refused), opened.refused.verbatim())
+        elif opened is not None:
             self._source.put_back(opened.job, why, counts=finishing is None and not self._accepted_any)
 
     # --- replies: one method for each command that may be outstanding ---
