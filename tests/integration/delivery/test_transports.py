@@ -56,8 +56,8 @@ async def test_a_small_run_leaves_with_the_next_free_slot_beside_a_huge_one(chun
     await relay.stop()
 
 
-async def _outcome(relay: ScriptedRelay, envelopes: list[Envelope], **options: int) -> list[Answer]:
-    transport = SmtpTransport(await relay.start(), **options)
+async def _outcome(relay: ScriptedRelay, envelopes: list[Envelope]) -> list[Answer]:
+    transport = SmtpTransport(await relay.start(), connections=2)
     try:
         return await asyncio.wait_for(transport.send(envelopes, WatchingSink()), timeout=20)
     finally:
@@ -68,7 +68,7 @@ async def _outcome(relay: ScriptedRelay, envelopes: list[Envelope], **options: i
 async def test_a_drop_costs_no_more_than_what_is_in_flight_on_that_connection() -> None:
     envelopes = envelopes_for(["accept"] * 60 + ["drop-after-end"] + ["accept"] * 60)
     relay = ScriptedRelay(chunking=True)
-    answers = await _outcome(relay, envelopes, connections=2)
+    answers = await _outcome(relay, envelopes)
     unknown = [one for one in answers if one.kind is AnswerKind.UNKNOWN]
     assert 1 <= len(unknown) <= 8
     assert all(one.relay_failed for one in unknown)
@@ -93,7 +93,7 @@ async def test_a_relay_that_takes_few_messages_a_connection_gets_them_all() -> N
     """421 to the third recipient of each connection, then it closes; nothing is unknown, nobody gets two."""
     relay = ScriptedRelay(chunking=True, fault=Fault.CLOSES_AFTER_421)
     envelopes = envelopes_for((["accept"] * 10 + ["closing"]) * 5)
-    answers = await _outcome(relay, envelopes, connections=2)
+    answers = await _outcome(relay, envelopes)
     assert AnswerKind.UNKNOWN not in {one.kind for one in answers}
     refs = {f"accept.{one.ref}@relay.example" for one in answers if one.kind is AnswerKind.ACCEPTED}
     assert refs == set(relay.taken)

@@ -190,7 +190,8 @@ def test_a_file_that_served_one_batch_serves_the_next_one_without_its_notes(tmp_
         notes.answer(1, batch, Answer(batch, AnswerKind.ACCEPTED, "250 ok"))
         notes.close()
         record = me.read("me", RUN, 1, batch, window=1)
-        assert (record.state, record.marks, set(record.answers)) == (RecordState.COMPLETE, {batch}, {batch})
+        assert record.state is RecordState.COMPLETE
+        assert record.marks == set(record.answers) == {batch}
         me.forget("me", RUN, 1, batch)
         assert me.read("me", RUN, 1, batch, window=1).state is RecordState.ABSENT
     assert len(list((tmp_path / "me").iterdir())) == 2

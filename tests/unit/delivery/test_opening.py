@@ -36,7 +36,8 @@ def play(relay: Relay, *replies: str | None) -> tuple[list[bytes | StartTls], Of
 def test_a_plain_relay() -> None:
     steps, offers = play(Relay("relay.example", 25), GREETING, EHLO)
     assert steps == [b"", b"EHLO us.example\r\n"]
-    assert (offers.pipelining, offers.size, offers.auth) == (True, 1000, {"PLAIN", "LOGIN"})
+    assert (offers.pipelining, offers.size) == (True, 1000)
+    assert offers.auth == {"PLAIN", "LOGIN"}
 
 
 def test_a_relay_from_before_ehlo() -> None:
