@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
@@ -26,7 +26,7 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.delivery.ledger import queries
 from todoku.delivery.ledger.projector import Projector
-from todoku.delivery.transports.conformance import ScriptedRelay
+from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.types import Outcome, RecipientState, RunBalance, RunOrder
 
 CONNECTIONS = 5
@@ -121,7 +121,11 @@ async def cut_node(node: Node, seconds: float) -> None:
     node.plug_in()
 
 
-FAULTS: list[Callable[..., object]] = [kill_node, pause_node, *([cut_node] if CAN_CUT else [])]
+FAULTS: list[Callable[[Node, float], Coroutine[None, None, None]]] = [
+    kill_node,
+    pause_node,
+    *([cut_node] if CAN_CUT else []),
+]
 
 
 async def told_outcomes(bus: Bus, run_id: str) -> list[Outcome]:
@@ -199,7 +203,7 @@ async def test_servers_and_senders_lost_at_random_moments(
             fault = randomness.choice(FAULTS)
             node = randomness.choice(cluster.nodes)
             print(f"{fault.__name__} {node.name}")  # noqa: T201
-            trouble = asyncio.ensure_future(fault(node, randomness.uniform(1.0, 9.0)))  # type: ignore[arg-type]
+            trouble = asyncio.create_task(fault(node, randomness.uniform(1.0, 9.0)))
             if randomness.random() < 0.5:
                 await asyncio.sleep(randomness.random())
                 senders.kill_one(randomness)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -39,7 +40,7 @@ async def connection(cluster: Cluster) -> AsyncIterator[Bus]:
 class StreamFacts(wire.StreamAnswer):
     """Information about a stream with its Raft group."""
 
-    cluster: dict[str, object] = {}  # noqa: RUF012 - msgspec copies it
+    cluster: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
 
 
 async def leader_of(bus: Bus, cluster: Cluster, stream: str) -> Node:
@@ -56,7 +57,7 @@ async def until_current(bus: Bus, stream: str) -> None:
             except BusUnavailable:
                 continue
             replicas = answer.cluster.get("replicas") or []
-            if len(replicas) == 2 and all(one.get("current") for one in replicas):  # type: ignore[attr-defined]
+            if len(replicas) == 2 and all(one.get("current") for one in replicas):
                 return
             await asyncio.sleep(0.2)
 

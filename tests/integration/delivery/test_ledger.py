@@ -33,7 +33,7 @@ from todoku.delivery.ledger import queries, services
 from todoku.delivery.ledger.audit import audit_run
 from todoku.delivery.ledger.months import month_of
 from todoku.delivery.ledger.projector import Projector
-from todoku.delivery.transports.conformance import ScriptedRelay
+from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
 from todoku.delivery.types import Outcome, RecipientState, RunBalance, SealChunk
 from todoku.kernel.clock import VirtualClock
@@ -247,8 +247,15 @@ async def test_an_audit_names_what_differs_and_only_that(bus: Bus) -> None:
     assert (before.equal, before.waiting, before.known) == (True, 3, True)
     await projector_of(bus, run_id).drain()
     settle = sync_to_async(services.settle_unknown)
-    seen = {"evidence": "opened", "seen_at_utc": CLOCK.now_utc(), "clock": CLOCK}
-    assert await settle("shop", UUID(run_id), RecipientState.SENT, address="g1@example.com", **seen)
+    assert await settle(
+        "shop",
+        UUID(run_id),
+        RecipientState.SENT,
+        address="g1@example.com",
+        evidence="opened",
+        seen_at_utc=CLOCK.now_utc(),
+        clock=CLOCK,
+    )
     found = await audit_run(*given)
     assert (found.equal, found.waiting, found.settled) == (True, 0, {"sent": 1})
     assert found.journal == found.tally == found.rows
