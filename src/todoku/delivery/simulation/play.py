@@ -27,7 +27,7 @@ from todoku.delivery.simulation.world import World, chance_of
 from todoku.delivery.types import Rendered, Renderer, Unrenderable
 from todoku.kernel.retry import BackOff
 
-_GRACE_SECONDS = 3.0  # so long after the last run was closed zombies may still try something
+_GRACE_SECONDS = (1.0, 1.0, 1.0, 10.0)  # so long after the last run was closed zombies may still try something
 _PATIENCE_SECONDS = 150.0  # after all faults are over everything must have come to rest by then
 _CALM_LATENCY_SECONDS = 0.002
 
@@ -94,7 +94,9 @@ class _Stage:
             self.world.at(fault.at, partial(self._fault, fault))
         self.world.at(self.scenario.calm_at, self._calm_down)
         if self.world.run(self.scenario.calm_at + _PATIENCE_SECONDS, self._all_closed):
-            self.world.run(max(self.world.now, self.scenario.calm_at) + _GRACE_SECONDS, lambda: False)
+            asleep = [process.busy_until for machine in self.machines for process in machine.living()]
+            ends_at = max([self.world.now, *asleep]) + self.world.random.choice(_GRACE_SECONDS)
+            self.world.run(ends_at, lambda: False)
         if not self.world.violations:
             self._check_programs()
             self.judge.check_end(self._was_stopped)
