@@ -20,7 +20,7 @@ from todoku.mail import smtp_replies as say
 from todoku.mail.smtp_commands import read_bdat_command
 from todoku.mail.smtp_content import ChunkedContent, DottedContent, EndlessMail
 from todoku.mail.smtp_envelope import DialogueLimits, MessageReceived, OpenEnvelope, Policy
-from todoku.mail.smtp_login import Authenticator, Login
+from todoku.mail.smtp_login import PLAIN, Authenticator, Login, Security
 
 __all__ = ["DialogueLimits", "MessageReceived", "Policy", "ServerDialogue"]
 
@@ -40,9 +40,8 @@ class _Stage(IntEnum):
 class ServerDialogue:
     """One conversation. Never raises on input, whatever the bytes; the same bytes in any pieces give the same replies.
 
-    starttls: offer it; when `wants_tls` turns True, send the output, do the handshake and call `tls_begun`. Bytes that
-    came before the handshake are a stranger's and are dropped (RFC 3207 section 5). authenticator: offer AUTH; without
-    TLS only if `login_in_clear_unsafe`.
+    With STARTTLS, when `wants_tls` turns True, send the output, do the handshake and call `tls_begun`. Bytes that came
+    before the handshake are a stranger's and are dropped (RFC 3207 section 5).
     """
 
     def __init__(
@@ -52,10 +51,7 @@ class ServerDialogue:
         policy: Policy,
         *,
         lmtp: bool = False,
-        starttls: bool = False,
-        encrypted: bool = False,
-        authenticator: Authenticator | None = None,
-        login_in_clear_unsafe: bool = False,
+        security: Security = PLAIN,
     ) -> None:
         self._limits = limits
         self._hostname = hostname
@@ -70,10 +66,8 @@ class ServerDialogue:
         self._empty_chunk = False
         self._dotted: DottedContent | None = None
         self._chunked: ChunkedContent | None = None
-        self._starttls = starttls
-        self._encrypted = encrypted
-        self._authenticator = authenticator
-        self._login_in_clear_unsafe = login_in_clear_unsafe
+        self._security = security
+        self._encrypted = security.encrypted
         self._login: Login | None = None
         self._user = ""
         self._errors = 0
@@ -263,8 +257,8 @@ class ServerDialogue:
             self._output.append(say.OK)
         elif verb == b"QUIT":
             self._close(say.BYE)
-        elif verb == b"AUTH" and self._authenticator is not None and self._may_log_in():
-            self._begin_login(self._authenticator, argument)
+        elif verb == b"AUTH" and self._security.authenticator is not None and self._may_log_in():
+            self._begin_login(self._security.authenticator, argument)
         else:
             self._say(_PLAIN_ANSWERS.get(verb, say.UNKNOWN))
 
@@ -279,8 +273,8 @@ class ServerDialogue:
             self._output.append(self._offer() if verb != b"HELO" else f"250 {self._hostname}\r\n".encode("ascii"))
 
     def _offer(self) -> bytes:
-        more = ["STARTTLS"] * (self._starttls and not self._encrypted)
-        if self._authenticator is not None and self._may_log_in():
+        more = ["STARTTLS"] * (self._security.starttls and not self._encrypted)
+        if self._security.authenticator is not None and self._may_log_in():
             more.append("AUTH PLAIN LOGIN")
         return say.make_offer(self._hostname, self._limits.max_mail_bytes, more)
 
@@ -328,7 +322,7 @@ class ServerDialogue:
         self._empty_chunk = command.size == 0
 
     def _begin_tls(self, argument: bytes) -> None:
-        if not self._starttls or self._encrypted:
+        if not self._security.starttls or self._encrypted:
             self._say(say.UNKNOWN)
         elif argument:
             self._say(say.SYNTAX)
@@ -338,7 +332,7 @@ class ServerDialogue:
             self._stage = _Stage.HANDSHAKE
 
     def _may_log_in(self) -> bool:
-        return self._encrypted or self._login_in_clear_unsafe
+        return self._encrypted or self._security.login_in_clear_unsafe
 
     def _begin_login(self, authenticator: Authenticator, argument: bytes) -> None:
         if self._user or self._envelope.mail_from is not None or not self._greeted:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from todoku.mail import smtp_replies as say
 
@@ -19,6 +20,22 @@ class Authenticator(Protocol):
     def admits(self, user: str, secret: str) -> bool:
         """Tell whether this is the user's secret; compare in constant time."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What a conversation offers beside mail. encrypted: TLS was there from the first octet.
+
+    starttls: offer it. authenticator: offer AUTH, without TLS only if `login_in_clear_unsafe`.
+    """
+
+    starttls: bool = False
+    encrypted: bool = False
+    authenticator: Authenticator | None = None
+    login_in_clear_unsafe: bool = False
+
+
+PLAIN: Final = Security()
 
 
 class Login:

@@ -9,6 +9,7 @@ import pytest
 
 from todoku.mail import smtp_replies as say
 from todoku.mail.smtp_dialogue import DialogueLimits, MessageReceived, ServerDialogue
+from todoku.mail.smtp_login import Security
 
 KEPT = say.make_reply(250, "2.0.0", "kept")
 ENVELOPE = b"MAIL FROM:<shop@site.example>\r\nRCPT TO:<r-1@in.example.com>\r\n"
@@ -34,9 +35,7 @@ def dialogue(*, lmtp: bool = False, tls: bool = False, login_in_clear: bool = Fa
         "mx.example.com",
         OnlyOurs(),
         lmtp=lmtp,
-        starttls=tls,
-        authenticator=OnlyOurs(),
-        login_in_clear_unsafe=login_in_clear,
+        security=Security(starttls=tls, authenticator=OnlyOurs(), login_in_clear_unsafe=login_in_clear),
     )
     made.feed(b"LHLO c.example\r\n" if lmtp else b"EHLO c.example\r\n")
     made.take_output()

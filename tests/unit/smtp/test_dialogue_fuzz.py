@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from todoku.mail import smtp_replies as say
 from todoku.mail.smtp_dialogue import DialogueLimits, MessageReceived, ServerDialogue
+from todoku.mail.smtp_login import Security
 
 LIMITS = DialogueLimits(max_mail_bytes=60, max_recipients=2, max_command_bytes=64, max_errors=4, max_idle_commands=6)
 
@@ -24,6 +25,7 @@ class OnlyOurs:
         return secret == "p"
 
 
+OPEN = Security(authenticator=OnlyOurs(), login_in_clear_unsafe=True)
 WORDS = st.sampled_from(
     [
         b"EHLO c\r\n",
@@ -65,7 +67,7 @@ REAL_START = b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<r@c.example>\r\nDAT
 
 
 def run(pieces: list[bytes], *, lmtp: bool = False) -> tuple[bytes, list[MessageReceived], bool]:
-    made = ServerDialogue(LIMITS, "h", OnlyOurs(), lmtp=lmtp, authenticator=OnlyOurs(), login_in_clear_unsafe=True)
+    made = ServerDialogue(LIMITS, "h", OnlyOurs(), lmtp=lmtp, security=OPEN)
     messages = []
     output = made.take_output()
     for piece in pieces:
