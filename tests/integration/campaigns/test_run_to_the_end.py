@@ -21,6 +21,7 @@ from todoku.campaigns import queries, services
 from todoku.campaigns.planner import Planner
 from todoku.campaigns.types import CampaignState, RunRow, RunState
 from todoku.content.rendering import make_renderer
+from todoku.delivery.engine.runs import put_stop
 from todoku.delivery.engine.sender import Sender
 from todoku.delivery.ledger import queries as ledger
 from todoku.delivery.ledger.projector import Projector
@@ -65,11 +66,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0)
 
 
 @asynccontextmanager
-async def house(project: str, bus: Bus, folder: Path) -> AsyncIterator[House]:
+async def house(project: str, bus: Bus, folder: Path, lead_seconds: float = 900.0) -> AsyncIterator[House]:
     sink = CountingSink(folder / "sink")
     port = await sink.start("127.0.0.1", 0)
     transport = SmtpTransport(f"smtp://127.0.0.1:{port}", clock=CLOCK)
-    planner = Planner(bus, CLOCK, public_url="https://mail.example.com")
+    planner = Planner(bus, CLOCK, public_url="https://mail.example.com", lead_seconds=lead_seconds)
     sender = Sender(bus, transport, make_renderer, CLOCK, local_answers=folder / "answers")
     durable = f"ledger-{project}"  # its own place in the journal, so that tests on one server do not share lines
     projector = Projector(bus, CLOCK, durable=durable)
@@ -167,6 +168,50 @@ async def test_a_database_that_is_away_from_seal_to_end_delays_nothing(
         assert run.seconds_late is not None
         assert run.seconds_late < 2.0
         assert set(at_work.addresses(run.id).values()) == {1}
+
+
+async def test_a_database_that_is_away_at_the_lead_time_is_not_missed(
+    project: str, draft: Draft, guests_invited: None, bus: Bus, tmp_path: Path, wire: Wire
+) -> None:
+    campaign_id = await asyncio.to_thread(_in_thread, lambda: _schedule(project, draft, timedelta(seconds=16)))
+    async with house(project, bus, tmp_path, lead_seconds=4.0) as at_work:
+
+        async def frozen() -> bool:
+            run = await at_work.newest_run(campaign_id)
+            return run.pre_sealed and await bus.bucket(RUNS_BUCKET).get(run.id.hex) is not None
+
+        await until(frozen)
+        run = await at_work.newest_run(campaign_id)
+        await wire.cut()
+        await put_stop(bus, project, f"guest{LEFT_OUT:05d}@example.com", "unsubscribed")  # as the page for guests does
+        assert CLOCK.now_utc() < run.due_at_utc, "this machine is too slow for the test's times"
+
+        async def all_sent() -> bool:
+            return at_work.sink.count() >= SENDABLE - 1
+
+        await until(all_sent)
+        await wire.mend()
+
+        async def finished() -> bool:
+            try:
+                return await at_work.state(campaign_id) is RunState.FINISHED
+            except OperationalError:
+                return False  # this connection, too, was cut
+
+        await until(finished)
+        run = await at_work.newest_run(campaign_id)
+        assert (run.balance.sent, run.balance.suppressed, run.balance.pending) == (SENDABLE - 1, LEFT_OUT + 1, 0)
+        assert run.seconds_late is not None
+        assert run.seconds_late < 2.0
+        sent = at_work.addresses(run.id)
+        assert set(sent.values()) == {1}
+        assert f"guest{LEFT_OUT:05d}@example.com" not in sent
+        started = [
+            line.detail
+            for line in await at_work.planner.database(queries.timeline, project, run.id)
+            if line.what == "run.started"
+        ]
+        assert "the audience of the day before" in started[0]
 
 
 def _send_now(project: str, draft: Draft) -> UUID:
