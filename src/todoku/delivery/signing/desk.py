@@ -7,13 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 from todoku.delivery.signing.key_folder import KeyFolder
 from todoku.delivery.types import Signer
 from todoku.kernel.clock import Clock
 from todoku.mail.compose import UnsafeAddress, header_domain
-from todoku.mail.dkim import DkimKey, sign_message
+from todoku.mail.dkim import sign_messages
 
 # A thread that has signed waits so long for the interpreter's lock while the event loop computes; with the usual 5 ms
 # signing fell to 0.6 of its rate beside a busy loop.
@@ -60,7 +59,7 @@ class SigningDesk:
         loop = asyncio.get_running_loop()
         parts = await asyncio.gather(
             *(
-                loop.run_in_executor(self._pool, _sign_some, contents[at : at + share], keys, signed_at)
+                loop.run_in_executor(self._pool, sign_messages, contents[at : at + share], keys, signed_at)
                 for at in range(0, len(contents), share)
             )
         )
@@ -77,7 +76,3 @@ class _DomainSigner:
     async def sign(self, contents: Sequence[bytes]) -> list[bytes]:
         """Return each message with its signature headers in front, in order; raises Unsignable."""
         return await self._desk.sign(contents, self._domain)
-
-
-def _sign_some(contents: Sequence[bytes], keys: Sequence[DkimKey], signed_at: datetime) -> list[bytes]:
-    return [sign_message(content, keys, signed_at) for content in contents]
