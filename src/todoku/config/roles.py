@@ -87,6 +87,7 @@ async def plan(stage: Stage, stop: asyncio.Event) -> None:
         stage.clock,
         public_url=stage.settings.public_url,
         lead_seconds=stage.settings.seal_lead_seconds,
+        pre_seal_seconds=stage.settings.pre_seal_seconds,
     )
     await planner.run(stop)
 
