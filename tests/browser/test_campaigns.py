@@ -93,6 +93,7 @@ def test_the_calendar_is_walked_by_keyboard(visit: Callable[..., Visitor], live_
     title = page.locator("h1").inner_text()
     page.keyboard.press("PageDown")
     expect(page.locator("h1")).not_to_have_text(title)
+    page.wait_for_load_state("load")
     assert page.locator(".cal .entry").count() >= 5
     page.keyboard.press("ArrowRight")
     expect(page.locator(".cal .entry").first).to_be_focused()
