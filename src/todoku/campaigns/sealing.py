@@ -26,6 +26,7 @@ from todoku.campaigns.run_store import OpenRun
 from todoku.campaigns.seal_claims import SealJob
 from todoku.campaigns.types import Reason
 from todoku.delivery.engine.sealing import EncodedBatch, Sealer
+from todoku.delivery.engine.starts import read_start
 from todoku.delivery.errors import SealConflict
 from todoku.delivery.types import RunOrder
 from todoku.kernel.clock import Clock
@@ -130,6 +131,8 @@ class SealingDesk:
             alive.cancel()
 
     async def _seal(self, job: SealJob) -> None:
+        if await self._has_begun(job):
+            return
         for number in job.abandoned:  # what dead planners left; no sender ever had its order
             await self._purge(job.run_id.hex, number)
         found = await self._database(readiness.content_obstacles, job.project, job.content)
@@ -155,6 +158,15 @@ class SealingDesk:
         ):
             log.warning("run.seal_lost", project_id=job.project_id, run_id=str(job.run_id), seal=job.seal)
             await self._purge(job.run_id.hex, job.seal)
+
+    async def _has_begun(self, job: SealJob) -> bool:
+        """Adopt what senders were given when this run was started already: the database was restored from a copy."""
+        start = await read_start(self._bus, job.run_id.hex)
+        if start is None:
+            return False
+        log.warning("run.found_begun", project_id=job.project_id, run_id=str(job.run_id), seal=start.seal)
+        await self._database(seal_claims.mark_sealed, job, start.order, self._clock.now_utc())
+        return True
 
     async def _let_go_before(self, job: SealJob, reason: HoldReason) -> bool:
         return reason.word != "" and await self._database(seal_claims.was_held_for, job, reason.word)

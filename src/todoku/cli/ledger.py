@@ -103,6 +103,23 @@ def audit_run(
         raise typer.Exit(1)
 
 
+@app.command("replay")
+def replay() -> None:
+    """Read the whole journal again, after the database was restored from an older copy; nothing is counted twice."""
+    from todoku.delivery.ledger.projector import begin_anew
+
+    async def work() -> None:
+        settings = load_settings()
+        bus = await Bus.connect(settings.nats_url or embedded_nats_url(settings.home), name="ledger-replay")
+        try:
+            await begin_anew(bus)
+        finally:
+            await bus.close()
+
+    asyncio.run(work())
+    print("The role `book` reads the journal from its beginning now.")
+
+
 def _print_audit(found: RunAudit) -> None:
     print(f"{'':<14}{'journal':>12}{'sums':>12}{'rows':>12}")
     for name, count in found.tally.items():

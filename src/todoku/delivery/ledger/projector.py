@@ -195,6 +195,15 @@ def _pack(delivered: Sequence[Delivered]) -> _Group:
     return group
 
 
+async def begin_anew(bus: Bus, *, durable: str = DURABLE) -> None:
+    """Let projectors read the whole journal again; for a database that was restored from an older copy.
+
+    What the ledger has is left as it is: each line is applied once. Idempotent. Raises BusUnavailable.
+    """
+    await bus.delete_consumer(JOURNAL, durable)
+    log.info("ledger.begins_anew", durable=durable)
+
+
 def _give_way() -> None:
     """Lower the priority of this one thread; on Linux niceness belongs to threads, not to processes."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
