@@ -159,7 +159,8 @@ def test_notes_prove_their_gaps_only_while_the_machine_runs_on() -> None:
     assert looking.read("dead", "run", 1, 0, 1).state is RecordState.PARTIAL
     dead.kill()
     record = looking.read("dead", "run", 1, 0, 1)
-    assert (record.state, record.marks) == (RecordState.COMPLETE, {7})
+    assert record.state is RecordState.COMPLETE
+    assert record.marks == {7}
     assert record.answers[7].kind is AnswerKind.ACCEPTED
     machine.boots += 1
     assert looking.read("dead", "run", 1, 0, 1).state is RecordState.PARTIAL

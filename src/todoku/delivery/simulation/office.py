@@ -210,4 +210,5 @@ def _draft(plan: RunPlan, seal: int) -> RunOrder:
         to_send=0,
         not_sendable=plan.left_out,
         content_hash="",
+        pace_per_second=plan.pace_per_second,
     )

@@ -28,6 +28,7 @@ from todoku.delivery.types import Rendered, Renderer, Unrenderable
 from todoku.kernel.retry import BackOff
 
 _GRACE_SECONDS = (1.0, 1.0, 1.0, 10.0)  # so long after the last run was closed zombies may still try something
+_PUNCTUAL_SECONDS = 1.0  # when nothing bad happens a run begins so soon after its due time
 _PATIENCE_SECONDS = 150.0  # after all faults are over everything must have come to rest by then
 _CALM_LATENCY_SECONDS = 0.002
 
@@ -100,6 +101,8 @@ class _Stage:
         if not self.world.violations:
             self._check_programs()
             self.judge.check_end(self._was_stopped)
+            if self.scenario.peaceful:
+                self._check_punctual()
 
     def dispose(self) -> None:
         """Unwind every process, the dead ones too."""
@@ -255,6 +258,13 @@ class _Stage:
             for process in machine.processes:
                 for failure in process.loop.failures:
                     self.world.violated("program", f"{process.name}: {failure}")
+
+    def _check_punctual(self) -> None:
+        """Where nothing bad happens a run begins on its second: nothing but the bus and a sender is needed."""
+        for file in self.files:
+            late_seconds = file.book.started_at - file.plan.due_at
+            if not file.plan.acts and late_seconds > _PUNCTUAL_SECONDS:
+                self.world.violated("I5", f"run {file.plan.number} began {late_seconds:.3f} s late in a calm world")
 
     def _stored(self, message: Stored) -> None:
         self.judge.stored(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from todoku.delivery.simulation.network import Weather
 from todoku.delivery.simulation.relay import Manners
@@ -43,6 +43,7 @@ class RunPlan:
     finish_after: float
     acts: tuple[tuple[float, str], ...]
     stops: tuple[tuple[float, int], ...]  # when, which person
+    pace_per_second: float = 0.0
     refresh_at: float | None = None
     came: int = 0
     went: int = 0
@@ -89,7 +90,8 @@ class Scenario:
     weather: Weather
     manners: Manners
     calm_at: float
-    planner_dies: bool = field(default=False)
+    planner_dies: bool
+    peaceful: bool
 
 
 def draw(seed: int) -> Scenario:
@@ -119,6 +121,7 @@ def draw(seed: int) -> Scenario:
         manners=Manners() if calm else _manners(chance),
         calm_at=calm_at,
         planner_dies=not calm and chance.random() < 0.2,
+        peaceful=calm,
     )
 
 
@@ -147,6 +150,7 @@ def _run(chance: random.Random, number: int, calm_at: float, *, big: bool) -> Ru
         finish_after=chance.choice((3_600.0, 3_600.0, calm_at * 0.7, 30.0)),
         acts=tuple(acts),
         stops=tuple((chance.uniform(0.0, due_at + 3.0), chance.randrange(people)) for _ in range(said_stop)),
+        pace_per_second=chance.choice((0.0, 0.0, 0.0, 15.0)) if not big else 0.0,
         refresh_at=due_at + chance.choice((-0.5, 0.0, 0.05, 0.3)) + chance.uniform(-0.1, 0.1) if refreshed else None,
         came=chance.choice((0, 1, 6)),
         went=chance.choice((0, 1, 3)),

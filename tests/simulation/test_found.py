@@ -1,0 +1,55 @@
+"""What seeds found in the engine, each as a small case of its own: scenarios change, and seeds with them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from todoku.delivery.engine.agenda import Agenda, RetryRules
+from todoku.delivery.engine.journal import Rest
+from todoku.delivery.engine.pace import Paces, run_limit
+from todoku.delivery.simulation.laboratory import Bench, in_calm_world
+from todoku.kernel.retry import BackOff
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+RULES = RetryRules(2, BackOff(0.5, 5.0), BackOff(30.0, 900.0), random.Random(1))
+
+
+def test_who_was_settled_for_a_dead_sender_does_not_wake_from_a_rest() -> None:
+    """They were deferred once, then in the window with which their sender died: the line that the heir reads has both.
+
+    Sent again, they would have had the message twice (I1).
+    """
+    over = NOW - timedelta(seconds=1)
+    agenda = Agenda([1], [Rest(0, 1, over), Rest(1, 1, over)], RULES, NOW)
+    agenda.wake(NOW)
+    assert agenda.take(10) == [1]
+    assert [one.index for one in agenda.rests] == [1]
+
+
+def test_a_clock_that_is_set_back_lets_nobody_rest_for_an_hour() -> None:
+    agenda = Agenda([0], [], RULES, NOW)
+    agenda.take(1)
+    agenda.rest(0, NOW + timedelta(hours=1))
+    assert agenda.seconds_until_next(NOW) <= 900.0
+
+
+@pytest.mark.parametrize("milliseconds", range(12))
+def test_a_slice_that_was_on_its_way_while_the_clock_was_set_back_holds_nobody_up(milliseconds: int) -> None:
+    async def program(bench: Bench) -> int:
+        paces, limit = Paces(bench.bus, bench.process), run_limit("run", 20.0)
+        bench.process.machine.wall_seconds = 3_600.0
+        paces.available(limit)  # asks for a slice by the wrong clock
+        await asyncio.sleep(milliseconds / 1_000)
+        bench.process.machine.wall_seconds = 0.0
+        paces.available(limit)  # notices the clock, perhaps before the slice is in
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            usable = paces.available(limit)
+        await paces.close()
+        return usable
+
+    assert in_calm_world(program) > 0
