@@ -13,7 +13,7 @@ from todoku.kernel.clock import Clock
 from todoku.kernel.health import Health, HealthState
 
 START_GRACE = timedelta(seconds=30)
-PLANNER_SILENT = timedelta(seconds=30)
+PLANNER_SILENT = timedelta(seconds=60)  # it says every 20 seconds that it looks
 LOOK_BACK = timedelta(days=7)
 _MOST_NAMED = 5
 _WAITING = (RunState.PLANNED, RunState.SEALING)

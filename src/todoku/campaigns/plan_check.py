@@ -70,10 +70,10 @@ def notices(plan: Plan, due_at_utc: datetime, project_time_zone: str) -> Iterato
     if plan.recipient_zone:
         yield Notice(
             "recipient_zone",
-            f"each recipient gets it when their own clock shows {due_at_utc.astimezone(zone):%H:%M}; people whose "
-            "clock is ahead of the business's, and people of an unknown zone, when the run begins",
+            f"each recipient gets it when their own clock shows {due_at_utc.astimezone(zone):%H:%M}: some before the "
+            "due time, some up to a day after it; people of an unknown zone by the business's clock",
             f"お客様ごとの現地時刻 {due_at_utc.astimezone(zone):%H:%M} に届きます。"
-            "店舗より時刻が進んでいる地域の方と、地域が不明な方には、配信開始時に送ります",
+            "配信日時より前に届く方も、最大1日ほど後に届く方もいます。地域が不明な方には店舗の時刻で送ります",
         )
     repeat = plan.repeat
     if repeat is not None and repeat.kind is RepeatKind.MONTHLY and repeat.month_day > 28:

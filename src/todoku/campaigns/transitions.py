@@ -88,8 +88,14 @@ def has_started_once(campaign: Campaign) -> bool:
 
 def may_be_leaving(run: Run, now_utc: datetime) -> bool:
     """Tell whether a sender has begun the run, or may have without the planner having seen it yet."""
-    ordered = run.order is not None and run.state in (RunState.PLANNED, RunState.SEALING, RunState.SEALED)
-    return run.started_at is not None or (ordered and now_utc >= run.due_at - START_MARGIN)
+    if run.started_at is not None:
+        return True
+    if run.order is None or run.state not in WAITING:
+        return False
+    # by the recipients' own zones the first message may be due before the run is
+    first = run.order.get("first_release_at")
+    begins_at = min(run.due_at, datetime.fromisoformat(first)) if first else run.due_at
+    return now_utc >= begins_at - START_MARGIN
 
 
 def rows_of(campaign: Campaign) -> QuerySet[Run]:
