@@ -42,7 +42,7 @@ class SenderOptions:
 
     window: int = 100
     batches_at_once: int = 4
-    visits_at_once: int = 256
+    visits_at_once: int = 400
     arm_seconds: float = 30.0
     first_window: int = 20
     lease_seconds: float = 30.0

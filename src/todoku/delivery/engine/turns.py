@@ -15,7 +15,7 @@ from typing import Protocol
 
 _FEW_VISITS = 8
 _MOST_IDLE = 8  # visits of one run that may wait in memory
-_SMALLEST_WINDOW = 20
+_SMALLEST_WINDOW = 10
 
 
 class Turn(Protocol):
@@ -55,7 +55,8 @@ class Turns:
         self._working: Counter[str] = Counter()  # by run, without those that wait
         self._working_on: Counter[str] = Counter()  # by way out
         self.total = 0
-        self.crowded = False
+        self._waiting = 0  # runs that could work and have no visit, when all places were taken
+        self._leaving = 0  # visits that were asked to make room for them
 
     def add(self, run_id: str) -> None:
         """Let a run take part; who is new goes first."""
@@ -76,24 +77,36 @@ class Turns:
 
         way_of: name of the way out of a run that could work now, None for a run that could not.
         """
-        self.crowded = False
+        self._waiting = 0
+        full = self.total >= self._visits_at_once
         spare: int | None = None
         for position, run_id in enumerate(self._order):
-            if self._working[run_id] and (spare is not None or self.total >= self._visits_at_once):
+            if self._working[run_id] and (spare is not None or full):
+                continue
+            if full and self._visits[run_id]:
                 continue
             way = way_of(run_id)
             if way is None:
                 continue
-            if not self._working[run_id]:
-                if self.total >= self._visits_at_once:
-                    if self._visits[run_id]:
-                        continue
-                    self.crowded = True
-                    return None
+            if full:
+                self._waiting += 1
+            elif not self._working[run_id]:
                 return self._to_the_end(position)
-            if self._working_on[way] < self._batches_at_once:
+            elif self._working_on[way] < self._batches_at_once:
                 spare = position
         return None if spare is None else self._to_the_end(spare)
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether runs wait for places that nobody was asked to leave yet."""
+        return self._waiting > self._leaving
+
+    def ask_to_leave(self) -> bool:
+        """Tell a visit whether it must make room; the number of those who are asked is that of the runs that wait."""
+        if not self.crowded:
+            return False
+        self._leaving += 1
+        return True
 
     def begin(self, run_id: str, way: str) -> RunTurn:
         """Begin a visit; call `end` of what is returned, whatever happens."""
@@ -102,9 +115,12 @@ class Turns:
         self.count_work(run_id, way, 1)
         return RunTurn(self, run_id, way)
 
-    def end(self, run_id: str, way: str) -> None:
-        """End a visit."""
+    def end(self, run_id: str, way: str, *, made_room: bool) -> None:
+        """End a visit. made_room: it was asked to."""
         self.total -= 1
+        if made_room:
+            self._leaving -= 1
+            self._waiting -= 1
         _change(self._visits, run_id, -1)
         self.count_work(run_id, way, -1)
 
@@ -130,12 +146,13 @@ class Turns:
 class RunTurn:
     """One visit's place among the others."""
 
-    __slots__ = ("_run_id", "_turns", "_way")
+    __slots__ = ("_makes_room", "_run_id", "_turns", "_way")
 
     def __init__(self, turns: Turns, run_id: str, way: str) -> None:
         self._turns = turns
         self._run_id = run_id
         self._way = way
+        self._makes_room = False
 
     @property
     def window(self) -> int:
@@ -149,8 +166,8 @@ class RunTurn:
 
     def give_back(self) -> bool:
         """Tell whether a run without any visit waits for this one's place; asks one visit for each such run."""
-        crowded, self._turns.crowded = self._turns.crowded, False
-        return crowded
+        self._makes_room = self._makes_room or self._turns.ask_to_leave()
+        return self._makes_room
 
     @contextmanager
     def idle(self, *, run_may_go_on: bool) -> Iterator[None]:
@@ -163,7 +180,7 @@ class RunTurn:
 
     def end(self) -> None:
         """End the visit."""
-        self._turns.end(self._run_id, self._way)
+        self._turns.end(self._run_id, self._way, made_room=self._makes_room)
 
 
 def _change(counter: Counter[str], key: str, change: int) -> None:

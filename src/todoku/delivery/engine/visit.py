@@ -21,7 +21,7 @@ from todoku.delivery.engine.admission import Admission
 from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.batch_journal import BatchJournal
 from todoku.delivery.engine.codec import OpenBatch
-from todoku.delivery.engine.journal import Intent, Progress, settle
+from todoku.delivery.engine.journal import NOTHING_YET, Intent, Progress, settle
 from todoku.delivery.engine.lease import Lease
 from todoku.delivery.engine.local_answers import BatchNotes
 from todoku.delivery.engine.options import Ports
@@ -93,7 +93,8 @@ class BatchVisit:
         if not await self._run.begin(self._ports):
             await delivered.nak(_PAUSE_SECONDS)
             return VisitEnd.OTHER_SEAL
-        progress = await self._journal.read()
+        # who is the first to have a batch knows that nobody wrote about it; were it otherwise, the fence would say so
+        progress = await self._journal.read() if delivered.redelivered else NOTHING_YET
         if self._journal.pending:
             self._settle_predecessor(progress)
             self._agenda = Agenda(self._journal.pending, progress.resting, self._rules, self._clock.now_utc())
@@ -101,6 +102,8 @@ class BatchVisit:
                 put_back_seconds = await self._send(lease)
             except BatchTaken:
                 log.warning("delivery.batch_taken", run_id=self._batch.run_id, batch=self._batch.number)
+                if not delivered.redelivered:
+                    await delivered.nak()  # a place in SEND that was made anew: the journal is read next time
                 return VisitEnd.TAKEN
             if put_back_seconds is not None:
                 await delivered.nak(put_back_seconds)
