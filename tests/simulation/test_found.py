@@ -11,7 +11,9 @@ import pytest
 from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.journal import Rest
 from todoku.delivery.engine.pace import Paces, run_limit
+from todoku.delivery.engine.sender import Sender
 from todoku.delivery.simulation.laboratory import Bench, in_calm_world
+from todoku.delivery.types import Renderer
 from todoku.kernel.retry import BackOff
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -53,3 +55,24 @@ def test_a_slice_that_was_on_its_way_while_the_clock_was_set_back_holds_nobody_u
         return usable
 
     assert in_calm_world(program) > 0
+
+
+def test_a_sender_that_is_sent_away_before_it_has_read_the_board_sweeps_no_notes() -> None:
+    """The notes are a killed sender's; without them its whole open window would be unknown (I3)."""
+
+    async def program(bench: Bench) -> bool:
+        mine = bench.answers.begin("run", 1, 0)
+        mine.mark(1, 0)
+        mine.close()
+        stop = asyncio.Event()
+        sender = Sender(bench.bus, bench.transport, _never_asked, bench.process, bench.answers)
+        task = asyncio.create_task(sender.run(stop))
+        stop.set()
+        await task
+        return bench.answers.read(bench.process.name, "run", 1, 0, 1).marks == {0}
+
+    assert in_calm_world(program)
+
+
+def _never_asked(subject_template: str, html_template: str, text_template: str) -> Renderer:
+    raise AssertionError("there is no run to be rendered")

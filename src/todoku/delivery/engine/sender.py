@@ -98,6 +98,7 @@ class Sender:
         self._turns = Turns(self._options.batches_at_once, self._options.visits_at_once, self._options.window)
         self._visits: set[asyncio.Task[None]] = set()
         self._working: set[tuple[str, int, int]] = set()
+        self._next_due_utc: datetime | None = None
         self._stopping = asyncio.Event()
 
     def _gate(self, name: str) -> RelayGate:
@@ -137,7 +138,8 @@ class Sender:
                     log.warning("delivery.sender_waits_for_bus", error=error.what)
                     await wait_for_change(stop, _TROUBLE.wait_seconds(attempt, randomness=self._options.randomness))
                     attempt += 1
-        self._answers.sweep({order.run_id for order in self._ports.runs.orders()} | set(self._runs))
+        if not stop.is_set():  # who is sent away before the board was read knows no run, and would sweep everything
+            self._answers.sweep({order.run_id for order in self._ports.runs.orders()} | set(self._runs))
 
     async def _follow_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -155,6 +157,7 @@ class Sender:
         while True:
             self._changed.clear()
             now_utc = self._clock.now_utc()
+            self._next_due_utc = self._ports.runs.next_due(now_utc)
             horizon_utc = now_utc + timedelta(seconds=self._options.arm_seconds)
             orders = [order for order in self._ports.runs.orders() if order.due_at_utc <= horizon_utc]
             for order in sorted(orders, key=lambda one: one.due_at_utc):
@@ -208,7 +211,7 @@ class Sender:
         old = self._runs.pop(run.run_id, None)
         self._runs[run.run_id] = run
         self._turns.add(run.run_id)
-        self._note_change()
+        self._work_came.set()
         if old is not None:
             await old.close()
         order = run.armed_order
@@ -275,12 +278,13 @@ class Sender:
         return order.transport
 
     def _until_next_turn(self) -> float:
-        """Return how long nothing changes by itself: until a run is due, a rest is over, or a gate opens."""
+        """Return how long nothing changes by itself; rests wake us by timers of their own."""
         now_seconds, now_utc = self._clock.monotonic_seconds(), self._clock.now_utc()
+        if self._next_due_utc is not None and self._next_due_utc <= now_utc:
+            self._next_due_utc = self._ports.runs.next_due(now_utc)
         moments = [gate.closed_until_seconds - now_seconds for gate in self._ports.gates.values()]
-        moments += [run.rests_until_seconds - now_seconds for run in self._runs.values()]
-        orders = [order for run in self._runs.values() if (order := run.order(self._ports)) is not None]
-        moments += [(order.due_at_utc - now_utc).total_seconds() for order in orders]
+        if self._next_due_utc is not None:
+            moments.append((self._next_due_utc - now_utc).total_seconds())
         return min((moment for moment in moments if moment > 0), default=_LONGEST_WAIT_SECONDS)
 
     async def _one_turn(self, run: ActiveRun, turn: RunTurn) -> None:
@@ -308,6 +312,7 @@ class Sender:
 
     def _let_rest(self, run: ActiveRun, seconds: float) -> None:
         run.rests_until_seconds = self._clock.monotonic_seconds() + seconds
+        asyncio.get_running_loop().call_later(seconds + 0.001, self._work_came.set)
 
     async def _visit(self, run: ActiveRun, turn: RunTurn, delivered: Delivered) -> None:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from todoku.delivery.engine.options import SenderOptions
+from todoku.delivery.engine.options import SenderOptions, SignerOf, unsigned
 from todoku.delivery.engine.sender import Sender
 from todoku.delivery.simulation.bugs import SOUND, Bug
 from todoku.delivery.simulation.bus import Board, SimBus
@@ -127,18 +127,7 @@ class _Stage:
         process = Process(machine, f"s{self.born}")
         process.on_death = partial(self._sender_died, machine)
         bus = self.bug.bus(self.network, process, self.board, self.judge)
-        options = SenderOptions(
-            window=scenario.window,
-            batches_at_once=scenario.batches_at_once,
-            first_window=scenario.first_window,
-            lease_seconds=scenario.lease_seconds,
-            immediate_retries=scenario.immediate_retries,
-            retry_wait=BackOff(0.05, 0.2),
-            deferral_wait=BackOff(0.2, 1.5),
-            relay_wait=BackOff(0.2, 1.5),
-            sender_id=process.name,
-            randomness=chance_of(scenario.seed * 1_000 + self.born),
-        )
+        options = self._options(process)
         transport = self.bug.transport(
             self.relay,
             process,
@@ -147,9 +136,30 @@ class _Stage:
             patience_seconds=scenario.patience_seconds,
         )
         answers = self.bug.answers(self.disks[machine.name], process, process.name)
-        sender = Sender(bus, transport, _renderer, process, answers, options)
+        signer_of = _unhurried(process, scenario.signing_seconds) if scenario.signing_seconds else unsigned
+        sender = Sender(bus, transport, _renderer, process, answers, options, signer_of=signer_of)
         self.world.say(process.name, "starts", machine=machine.name)
         process.loop.start(self._sender_life(sender, process))
+
+    def _options(self, process: Process) -> SenderOptions:
+        scenario = self.scenario
+        domains = (f"{plan.run_id}.example" for plan in scenario.runs)
+        return SenderOptions(
+            window=scenario.window,
+            batches_at_once=scenario.batches_at_once,
+            visits_at_once=scenario.visits_at_once,
+            arm_seconds=scenario.arm_seconds,
+            first_window=scenario.first_window,
+            lease_seconds=scenario.lease_seconds,
+            immediate_retries=scenario.immediate_retries,
+            retry_wait=BackOff(0.05, 0.2),
+            deferral_wait=BackOff(0.2, 1.5),
+            relay_wait=BackOff(0.2, 1.5),
+            transport_paces={"": scenario.way_pace} if scenario.way_pace else {},
+            domain_paces=dict.fromkeys(domains, scenario.domain_pace) if scenario.domain_pace else {},
+            sender_id=process.name,
+            randomness=chance_of(scenario.seed * 1_000 + self.born),
+        )
 
     async def _sender_life(self, sender: Sender, process: Process) -> None:
         stop = asyncio.Event()
@@ -269,6 +279,24 @@ class _Stage:
     def _stored(self, message: Stored) -> None:
         self.judge.stored(message)
         self.board.stored(message)
+
+
+class _UnhurriedSigner:
+    """Signs nothing, and takes its time, as threads do."""
+
+    def __init__(self, process: Process, seconds: float) -> None:
+        self._process = process
+        self._seconds = seconds
+
+    async def sign(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Return the messages as they are, a moment later."""
+        await asyncio.sleep(self._seconds * self._process.world.random.random())
+        return list(contents)
+
+
+def _unhurried(process: Process, seconds: float) -> SignerOf:
+    signer = _UnhurriedSigner(process, seconds)
+    return lambda _sender_address: signer
 
 
 class _PlainRenderer:

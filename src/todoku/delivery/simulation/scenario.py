@@ -81,6 +81,11 @@ class Scenario:
     window: int
     first_window: int
     batches_at_once: int
+    visits_at_once: int
+    arm_seconds: float
+    signing_seconds: float
+    way_pace: float
+    domain_pace: float
     lease_seconds: float
     immediate_retries: int
     patience_seconds: float
@@ -111,6 +116,11 @@ def draw(seed: int) -> Scenario:
         window=100 if big else chance.choice((1, 2, 3, 4, 6)),
         first_window=20 if big else chance.choice((1, 2, 5)),
         batches_at_once=chance.choice((1, 2, 3)),
+        visits_at_once=chance.choice((1, 2, 256, 256)),
+        arm_seconds=chance.choice((0.3, 30.0, 30.0)),
+        signing_seconds=chance.choice((0.0, 0.0, 0.02)),
+        way_pace=0.0 if big else chance.choice((0.0, 0.0, 0.0, 0.0, 25.0)),
+        domain_pace=0.0 if big else chance.choice((0.0, 0.0, 0.0, 0.0, 15.0)),
         lease_seconds=chance.choice((0.6, 1.5, 3.0)),
         immediate_retries=chance.choice((0, 1, 2)),
         patience_seconds=chance.choice((0.5, 2.0, 5.0)),
