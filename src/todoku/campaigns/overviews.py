@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -109,6 +109,12 @@ def timeline(project_id: str, run_id: UUID) -> list[TimelineEntry]:
         entries.append(TimelineEntry(span[0], "run.first_message", "", ""))
         entries.append(TimelineEntry(span[1], "run.last_message", "", ""))
     return sorted(entries, key=lambda entry: entry.at_utc)
+
+
+def names_of_runs(project_id: str, run_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Return for each of these runs the name of its campaign; one statement, unknown ones are left out."""
+    rows = Run.objects.filter(project_id=project_id, id__in=set(run_ids))
+    return dict(rows.values_list("id", "campaign__name"))
 
 
 def test_runs(project_id: str, campaign_id: UUID) -> list[RunRow]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from todoku.campaigns import audiences, readiness
 from todoku.campaigns.errors import CampaignMissing
 from todoku.campaigns.models import Audit, Campaign, Run
-from todoku.campaigns.overviews import calendar, test_runs, timeline, while_away
+from todoku.campaigns.overviews import calendar, names_of_runs, test_runs, timeline, while_away
 from todoku.campaigns.readiness import Readiness
 from todoku.campaigns.run_making import plan_of
 from todoku.campaigns.run_rows import by_what_matters, campaign_row, light, next_dues, rows_of_project, run_rows
@@ -22,6 +22,7 @@ __all__ = [
     "get",
     "get_run",
     "list_campaigns",
+    "names_of_runs",
     "notices",
     "obstacles",
     "runs",

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import structlog
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
+from todoku.campaigns import queries as campaigns
 from todoku.delivery.ledger import queries as ledger
-from todoku.delivery.types import RecipientState
+from todoku.delivery.types import DeliveryRow, RecipientState
 from todoku.guests import queries, services
 from todoku.guests.errors import GuestMissing
 from todoku.guests.types import GuestDetail, GuestRow, SuppressionReason
 from todoku.projects import queries as projects
 from todoku.projects.types import Right
+from todoku.vault.errors import VaultError
 from todoku.web import words
 from todoku.web.guards import MemberRequest, needs
 from todoku.web.live import hub
 from todoku.web.ports import ports
+
+log = structlog.get_logger(__name__)
 
 PAGE = 50
 SENT_SHOWN = 50
@@ -49,16 +54,22 @@ def guest(request: MemberRequest, guest_id: UUID) -> HttpResponse:
     """Show one guest: visits, consent, what was sent."""
     detail = _find(request, guest_id)
     shops = {shop.code: shop.name for shop in projects.list_shops(request.project.id)}
+    sent, complete = _sent(request.project.id, detail.row.id)
+    campaign_names = campaigns.names_of_runs(request.project.id, {one.run_id for one in sent})
     values = {
         "detail": detail,
         "row": detail.row,
         "entry": _entry(detail.row),
         "visits": [{"visit": one, "shop": shops.get(one.shop_code or "", "")} for one in detail.visits],
         "sent": [
-            {"row": row, "word": words.RECIPIENTS[RecipientState(row.state)]}
-            for one in queries.all_ids(request.project.id, detail.row.id)
-            for row in ledger.sent_to_guest(request.project.id, one, SENT_SHOWN)
+            {
+                "row": one,
+                "word": words.RECIPIENTS[RecipientState(one.state)],
+                "name": campaign_names.get(one.run_id, ""),
+            }
+            for one in sent
         ],
+        "complete": complete,
     }
     return render(request, "web/guest.html", values)
 
@@ -79,6 +90,19 @@ def guest_mailing(request: MemberRequest, guest_id: UUID) -> HttpResponse:
             hub.allow_mail(request.project.id, address)
     messages.success(request, _("Saved."))
     return redirect("guest", guest_id=guest_id)
+
+
+def _sent(project_id: str, guest_id: UUID) -> tuple[list[DeliveryRow], bool]:
+    """Return what was sent to a guest, newest first, and whether that is all: the archive may be out of reach."""
+    found: list[DeliveryRow] = []
+    complete = True
+    for one in queries.all_ids(project_id, guest_id):
+        try:
+            found += ledger.sent_to_guest(project_id, one, SENT_SHOWN)
+        except VaultError as error:
+            log.warning("web.archive_away", error=str(error))
+            complete = False
+    return sorted(found, key=lambda row: row.at_utc, reverse=True)[:SENT_SHOWN], complete
 
 
 def _find(request: MemberRequest, guest_id: UUID) -> GuestDetail:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.contrib import messages
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -20,6 +21,7 @@ from todoku.delivery.ledger import queries as ledger
 from todoku.delivery.types import TERMINAL_STATES, DeliveryRow, RecipientState
 from todoku.guests import queries as guests
 from todoku.projects.types import Right
+from todoku.vault.errors import VaultError
 from todoku.web import words
 from todoku.web.guards import MemberRequest, needs
 from todoku.web.live import hub
@@ -31,6 +33,8 @@ from todoku.web.schedule_words import KINDS, japanese, reason_words, repeat_word
 from todoku.web.timeline_words import told
 from todoku.web.views.campaigns import history_entry, waiting_banner
 from todoku.web.views.editor import shown_subject
+
+log = structlog.get_logger(__name__)
 
 PAGE = 100
 MOST_FOUND = 20
@@ -72,8 +76,14 @@ def names(request: MemberRequest, run_id: UUID, state: str) -> HttpResponse:
     row = _find(request, run_id)
     chosen = _terminal(state)
     after = request.GET.get("after", "")
-    found = ledger.names(request.project.id, run_id, chosen, limit=PAGE + 1, after=after or None)
+    archive_away = False
+    try:
+        found = ledger.names(request.project.id, run_id, chosen, limit=PAGE + 1, after=after or None)
+    except VaultError as error:
+        log.warning("web.archive_away", run_id=str(run_id), error=str(error))
+        found, archive_away = [], True
     values = {
+        "archive_away": archive_away,
         "run": row,
         "campaign": queries.get(request.project.id, row.campaign_id),
         "names": found[:PAGE],
@@ -190,7 +200,12 @@ def _search(request: MemberRequest, row: RunRow) -> list[dict[str, Any]]:
     text = request.GET.get("q", "").strip()[:254]
     if not text or not request.member.may(Right.SEE_GUESTS):
         return []
-    return [{"row": one, "word": words.RECIPIENTS[RecipientState(one.state)]} for one in _rows(request, row, text)]
+    try:
+        return [{"row": one, "word": words.RECIPIENTS[RecipientState(one.state)]} for one in _rows(request, row, text)]
+    except VaultError as error:
+        log.warning("web.archive_away", run_id=str(row.id), error=str(error))
+        messages.error(request, _("Older messages are in the archive, which can't be read just now."))
+        return []
 
 
 def _rows(request: MemberRequest, row: RunRow, text: str) -> list[DeliveryRow]:
