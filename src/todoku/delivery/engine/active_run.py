@@ -29,6 +29,7 @@ from todoku.delivery.types import RendererFactory, RunOrder
 
 log = structlog.get_logger(__name__)
 
+_TELL_LATER_SECONDS = 2.0
 _MOST_BATCHES_OUT = 20_000  # batches put back for later count as out; a big run must not starve on them
 
 
@@ -131,14 +132,8 @@ class ActiveRun:
     async def _claim(self, ports: Ports) -> None:
         order, now_utc = self._in_force, ports.clock.now_utc()
         self.record = await claim_start(ports.bus, order, ports.options.sender_id, now_utc)
-        log.info(
-            "delivery.run_started",
-            run_id=order.run_id,
-            seal=self.record.seal,
-            by=self.record.sender_id,
-            seconds_late=round((self.record.started_at_utc - order.due_at_utc).total_seconds(), 3),
-            to_send=self.record.order.to_send,
-        )
+        # hundreds may begin in one second, in which there are better things to do than to write about them
+        asyncio.get_running_loop().call_later(_TELL_LATER_SECONDS, _tell_start, self.record, order.due_at_utc)
 
     async def prepare_first(self, ports: Ports) -> None:
         """Make the first messages of the first batch beforehand, dated as they will leave. Raises the bus's errors."""
@@ -156,6 +151,7 @@ class ActiveRun:
         leaves_utc = max(ports.clock.now_utc(), order.due_at_utc)
         prepared = await self.maker.make_all(batch.number, people, leaves_utc, eight_bit=eight_bit)
         self._first = batch.number, tuple(prepared)
+        ports.answers.begin(order.run_id, order.seal, batch.number).close()  # the file is there when it is needed
 
     def take_first(self, batch: int) -> Sequence[Prepared]:
         """Return the messages that were made beforehand, once, to the visit of their batch."""
@@ -199,6 +195,17 @@ async def arm(ports: Ports, renderer_factory: RendererFactory, order: RunOrder) 
         await run.close()
         raise
     return run
+
+
+def _tell_start(record: StartRecord, due_utc: datetime) -> None:
+    log.info(
+        "delivery.run_started",
+        run_id=record.run_id,
+        seal=record.seal,
+        by=record.sender_id,
+        seconds_late=round((record.started_at_utc - due_utc).total_seconds(), 3),
+        to_send=record.order.to_send,
+    )
 
 
 async def drop_consumers(bus: Bus, run_id: str, seals: int) -> None:

@@ -79,22 +79,26 @@ class Turns:
         """
         self._waiting = 0
         full = self.total >= self._visits_at_once
+        may_share = not full and self._has_spare_capacity()
         spare: int | None = None
         for position, run_id in enumerate(self._order):
-            if self._working[run_id] and (spare is not None or full):
+            if run_id in self._working and (spare is not None or not may_share):
                 continue
-            if full and self._visits[run_id]:
+            if full and run_id in self._visits:
                 continue
             way = way_of(run_id)
             if way is None:
                 continue
             if full:
                 self._waiting += 1
-            elif not self._working[run_id]:
+            elif run_id not in self._working:
                 return self._to_the_end(position)
             elif self._working_on[way] < self._batches_at_once:
                 spare = position
         return None if spare is None else self._to_the_end(spare)
+
+    def _has_spare_capacity(self) -> bool:
+        return not self._working_on or min(self._working_on.values()) < self._batches_at_once
 
     @property
     def crowded(self) -> bool:
