@@ -409,8 +409,9 @@ async def test_two_planners_at_once_seal_once(stage: Stage) -> None:
 
 async def test_a_planner_that_ends_gives_its_claim_back(stage: Stage) -> None:
     stage.clock.advance(6 * 60)
-    await stage.planner._look()  # begins to seal
-    await stage.planner._desk.cancel()
+    ending = Planner(stage.bus, stage.clock, public_url="https://mail.example.com/")
+    await ending._look()  # begins to seal
+    await ending.close()
     assert (await stage.run()).state in {RunState.PLANNED, RunState.SEALED}
     await stage.planner.step()
     assert (await stage.run()).state is RunState.SEALED
