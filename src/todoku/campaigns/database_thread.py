@@ -41,7 +41,9 @@ class DatabaseThread:
         self._closed = False
 
     async def __call__(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Return what the call returns; raises what it raises, or DatabaseTooSlow."""
+        """Return what the call returns; raises what it raises, DatabaseTooSlow, RuntimeError after `close`."""
+        if self._closed:
+            raise RuntimeError("the thread has ended")
         answer: _Answer = _Answer(asyncio.get_running_loop())
         self._calls.put((partial(call, *args, **kwargs), answer))
         try:

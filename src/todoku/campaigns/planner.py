@@ -131,7 +131,7 @@ class Planner:
     async def close(self) -> None:
         """Give claims back and end the threads; idempotent."""
         await self._care.cancel()
-        await self._desk.cancel()
+        await self._desk.close()
         await self.database.close()
 
     async def _look(self) -> None:

@@ -94,7 +94,7 @@ class SealingDesk:
             await asyncio.wait(self._tasks.values())
 
     async def cancel(self) -> None:
-        """Stop all sealing under way, give the claims back, end the thread; idempotent."""
+        """Stop all sealing under way and give the claims back."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -103,6 +103,10 @@ class SealingDesk:
                 await self._database(seal_claims.release, self._jobs[run_id], self._clock.now_utc())
         self._tasks.clear()
         self._jobs.clear()
+
+    async def close(self) -> None:
+        """Do `cancel` and end the thread; idempotent."""
+        await self.cancel()
         await self._database.close()
 
     async def _seal_or_leave(self, job: SealJob) -> None:
