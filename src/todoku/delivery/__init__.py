@@ -1,7 +1,7 @@
 """Delivery: campaigns that leave at their minute, and send exactly what was planned.
 
 Purpose     take a sealed run to its recipients and keep the books: planned = the sum of named states, always.
-Reads       KV `runs` and `stops`, SEND, JOURNAL.
+Reads       KV `runs`, `stops` and `paces`, SEND, JOURNAL.
 Writes      SEND (sealing), JOURNAL, the relay, the ledger's tables.
 Guarantees  a message is completed towards the relay at most once per run unless every earlier attempt was refused
             for certain; who was in flight when a process died is `unknown`, named, and never sent again by itself;
