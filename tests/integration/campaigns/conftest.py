@@ -5,8 +5,10 @@ Rooms with models are imported inside the fixtures: this file is read before Dja
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -112,3 +114,80 @@ def invite(project: str) -> Callable[..., None]:
         guests.import_people(project, people(count, without_consent=without_consent, name=name))
 
     return bring
+
+
+@pytest.fixture
+def scheduled(project: str, draft: Callable[..., UUID], invite: Callable[..., None], clock: VirtualClock) -> Any:
+    """Schedule a campaign to three people an hour ahead; returns its run."""
+    from todoku.campaigns import services
+    from todoku.campaigns.models import Run
+
+    invite(3)
+
+    def make(name: str = "冬の鍋") -> Run:
+        campaign_id = draft(name=name)
+        due = clock.now_utc() + timedelta(hours=1)
+        services.schedule(project, campaign_id, due_at_utc=due, by="marketer@example.com", clock=clock)
+        return Run.objects.get(campaign_id=campaign_id)
+
+    return make
+
+
+@pytest.fixture
+def pressed_at_once() -> Callable[[Callable[[], object]], list[str]]:
+    """Press four times at the same moment; returns, sorted, who "won" and who was "told"."""
+    from django.db import connection
+
+    from todoku.campaigns.errors import WrongState
+
+    def press_all(press: Callable[[], object]) -> list[str]:
+        together = threading.Barrier(4)
+        results: list[str] = []
+
+        def one() -> None:
+            try:
+                together.wait()
+                press()
+                results.append("won")
+            except WrongState:
+                results.append("told")
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=one) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sorted(results)
+
+    return press_all
+
+
+@pytest.fixture
+def make(project: str, draft: Callable[..., UUID], invite: Callable[..., None], clock: VirtualClock) -> Any:
+    """Schedule a repeating campaign to two people, daily at 18:00 (the clock begins at 12:00) unless told otherwise."""
+    from todoku.campaigns import queries, services
+    from todoku.campaigns.types import LatePolicy, Plan, Repeat, RepeatKind
+
+    invite(2)
+
+    def scheduled_by_rule(repeat: Repeat | None = None, late: LatePolicy | None = None, **more: Any) -> UUID:
+        campaign_id = draft()
+        row = queries.get(project, campaign_id)
+        plan = Plan(repeat=repeat or Repeat(RepeatKind.DAILY, 18 * 60), late=late or LatePolicy(), **more)
+        services.update(
+            project,
+            campaign_id,
+            name=row.name,
+            content=row.content,
+            audience=row.audience,
+            version=row.version,
+            plan=plan,
+            by="marketer@example.com",
+            clock=clock,
+        )
+        services.schedule(project, campaign_id, by="marketer@example.com", clock=clock)
+        return campaign_id
+
+    return scheduled_by_rule
