@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from todoku.campaigns import queries as campaigns
-from todoku.campaigns.types import AwayRow, CampaignRow, CampaignState
+from todoku.campaigns.types import AwayRow, CampaignRow, CampaignState, RunState
 from todoku.delivery.types import RecipientState, RunBalance
 from todoku.intake import queries as intake
 from todoku.intake.types import END_STATES, IntakeBalance, MailState
@@ -130,7 +130,8 @@ def _names(rows: list[AwayRow]) -> str:
 
 
 def _next(rows: list[CampaignRow], now_utc: datetime) -> list[Standing]:
-    ahead = [standing(row, now_utc) for row in rows if row.state in _AHEAD]
+    waiting = [row for row in rows if row.state in _AHEAD and (row.run is None or row.run.state is not RunState.MISSED)]
+    ahead = [standing(row, now_utc) for row in waiting]
     return sorted(ahead, key=lambda one: one.at_utc or never())[:5]
 
 

@@ -37,7 +37,7 @@ def told(entries: Sequence[TimelineEntry], run: RunRow) -> list[Moment]:
     if "run.started" in names:
         doubled.add("run.first_message")
     if run.finished_at_utc is not None:
-        doubled.add("run.last_message")
+        doubled |= {"run.last_message", "campaign.finished"}
     return [
         Moment(one.at_utc, act_name(one.what), _of_run(one, run), "" if one.by == _PLANNER else one.by)
         for one in entries
@@ -61,7 +61,7 @@ def detail_words(detail: str) -> str:
 def _of_run(one: TimelineEntry, run: RunRow) -> str:
     if one.what == "run.started" and run.seconds_late is not None:
         return lateness_words(run.seconds_late)
-    if one.what == "run.finished" and one.by == _PLANNER:
+    if (one.what == "run.finished" and one.by == _PLANNER) or one.what == "campaign.created":
         return ""
     its_reason = {"run.held": RunState.HELD, "run.missed": RunState.MISSED}.get(one.what)
     if its_reason is run.state and one.by == _PLANNER:
