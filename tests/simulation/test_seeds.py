@@ -17,6 +17,8 @@ ONCE_BROKEN = {
     26: "somebody who was settled for a dead sender woke from a rest and was sent again (I1)",
     109: "a batch rested for an hour because the clock was set back by one (liveness)",
 }
+# Where to begin to look for rarely seen bugs, so that the suite is quick; without it they are found too, from 0 on.
+NEAR = {"ignore-lease": 256, "forget-marks": 16}
 
 
 def test_seeds_hold_every_invariant() -> None:
@@ -36,7 +38,7 @@ def test_seeds_that_broke_the_engine_once_hold(seed: int) -> None:
 
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_each_planted_bug_is_found(bug: str) -> None:
-    tally = play_many(0, 10_000, bug=bug, stop_at_failure=True)
+    tally = play_many(NEAR.get(bug, 0), 10_000, bug=bug, stop_at_failure=True)
     assert tally.failed, f"{bug} was not found in {tally.seeds} seeds"
 
 
