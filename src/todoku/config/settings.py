@@ -46,6 +46,16 @@ class Listen:
         return f"{self.host}:{self.port}"
 
 
+# A server or a wire that died without a word is noticed within half a minute, not after the two hours of TCP's default.
+_NOTICE_DEATH = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of one installation; made by `load_settings`, never changed."""
@@ -137,7 +147,7 @@ class Settings:
             "HOST": query.pop("host", None) or parts.hostname or "",
             "PORT": str(parts.port or query.pop("port", "") or ""),
             "CONN_MAX_AGE": 0,  # an ASGI server runs each request on a thread of its own; kept ones pile up
-            "OPTIONS": query,
+            "OPTIONS": {**_NOTICE_DEATH, **query},
         }
 
 

@@ -61,7 +61,8 @@ def test_the_database_url_is_taken_apart() -> None:
     database = load_settings({"TODOKU_DATABASE_URL": url}).django_database()
     assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", "6432", "books")
     assert (database["USER"], database["PASSWORD"]) == ("me", "s@cret")
-    assert database["OPTIONS"] == {"sslmode": "require"}
+    assert database["OPTIONS"]["sslmode"] == "require"
+    assert database["OPTIONS"]["tcp_user_timeout"] == "30000"  # a wire that died without a word is noticed
     with pytest.raises(ConfigurationError, match="postgresql"):
         load_settings({"TODOKU_DATABASE_URL": "mysql://x/y"}).django_database()
 
