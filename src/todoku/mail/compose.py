@@ -234,7 +234,7 @@ def body_octets(body: str) -> bytes:
     return body.encode("utf-8", "replace").translate(None, _CONTROLS).replace(b"\n", b"\r\n")
 
 
-@lru_cache(maxsize=4096)  # composed first, handed to the relay a moment later
+@lru_cache(maxsize=1024)  # composed first, handed to the relay a moment later
 def header_address(address: str) -> str:
     """Return the address as a header and an SMTP command may carry it; raises UnsafeAddress.
 
