@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, MutableMapping
+from typing import Any, NoReturn
 
 import structlog
 import uvloop
@@ -44,7 +44,7 @@ async def _plan() -> None:
     print(json.dumps(_seen | {"statements": _seen["statements"] + 1 + 4}))
 
 
-def _note(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _note(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> NoReturn:
     if event["event"] == "run.sealing":
         _seen["began_at"] = time.time()
     raise structlog.DropEvent
