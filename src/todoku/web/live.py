@@ -165,6 +165,7 @@ class Hub:
     async def _close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
+            await asyncio.wait({self._keeper})  # it may hold a connection that is just being made
         if self._bus is not None:
             await self._bus.close()
         if self._vault is not None:
@@ -194,8 +195,7 @@ class Hub:
         attempt = 0
         while True:
             try:
-                bus = await Bus.connect(ports().nats_url(), name="web", wait_seconds=CONNECT_SECONDS)
-                await bus.subscribe_live("event.*.*", self._on_event)
+                bus = await self._connected()
             except (BusError, ConfigurationError, OSError) as error:
                 log.info("web.bus_away", error=str(error))
                 self._tried.set()
@@ -206,6 +206,15 @@ class Hub:
             attempt = 0
             log.info("web.bus_here")
             await self._watch(bus)
+
+    async def _connected(self) -> Bus:
+        bus = await Bus.connect(ports().nats_url(), name="web", wait_seconds=CONNECT_SECONDS)
+        try:
+            await bus.subscribe_live("event.*.*", self._on_event)
+        except BaseException:  # cancelled, too: nobody else knows this connection
+            await bus.close()
+            raise
+        return bus
 
     async def _watch(self, bus: Bus) -> None:
         while True:  # the bus reconnects by itself, with its subscriptions; pages only need to know
