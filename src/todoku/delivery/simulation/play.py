@@ -30,6 +30,7 @@ from todoku.kernel.retry import BackOff
 _GRACE_SECONDS = (1.0, 1.0, 1.0, 10.0)  # so long after the last run was closed zombies may still try something
 _PUNCTUAL_SECONDS = 1.0  # when nothing bad happens a run begins so soon after its due time
 _PATIENCE_SECONDS = 150.0  # after all faults are over everything must have come to rest by then
+_CONSUMERS_LOST_FROM = 0.85  # dice of a bus crash from which on the server comes back without its consumers
 _CALM_LATENCY_SECONDS = 0.002
 
 
@@ -195,6 +196,8 @@ class _Stage:
         until = now + fault.seconds
         if fault.kind == "crash_bus":
             self.network.crash(fault.seconds, fault.dice)
+            if fault.dice > _CONSUMERS_LOST_FROM:
+                self.network.server.forget_durables()
         elif fault.kind == "relay_down":
             self.relay.down_until = until
         elif fault.kind == "cut_bus":

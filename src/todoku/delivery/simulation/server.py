@@ -235,6 +235,10 @@ class BusServer:
                     kept.append((when, sequence, times))
             durable.done = kept
 
+    def forget_durables(self) -> None:
+        """Lose every consumer, as a server does whose disk lost them; who fetches makes them again from the start."""
+        self._durables.clear()
+
     def _durable(self, stream: str, name: str) -> _Durable:
         durable = self._durables.get((stream, name))
         if durable is None:
