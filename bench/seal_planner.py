@@ -34,7 +34,8 @@ async def _plan() -> None:
     bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-planner")
     await bus.declare()
     planner = Planner(bus, SystemClock(), public_url="https://mail.shop.example")
-    await planner.database(lambda: connection.execute_wrappers.append(count))
+    for database in (planner.database, planner._desk._database):  # one connection each
+        await database(lambda: connection.execute_wrappers.append(count))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     print("ready", flush=True)
