@@ -26,13 +26,16 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psutil
 import uvloop
 
-from send import _database, _end, _nats, _report  # the same stage as bench/send.py
+if TYPE_CHECKING:
+    from bench.send import _database, _end, _nats, _report
+else:
+    from send import _database, _end, _nats, _report  # the same stage as bench/send.py
 
 SUBJECT = "{{ guest_name }} 様へ、秋のお席のご案内"
 HTML = (

@@ -239,7 +239,7 @@ class ColumnRenderer(OctetRenderer, Protocol):
     """A renderer that knows a quicker way still for many messages at once."""
 
     def render_columns(self, values: Sequence[Mapping[str, Any]]) -> list[RenderedColumns]:
-        """Return what `render_octets` would say of each, grouped; whose row is in none must be asked. Raises nothing."""
+        """Return what `render_octets` would say of each, grouped; who is in none must be asked. Raises nothing."""
         ...
 
 

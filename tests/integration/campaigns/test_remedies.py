@@ -98,6 +98,7 @@ def test_a_resend_goes_with_the_same_words_to_exactly_those(
     row = Run.objects.get(id=made)
     assert (row.kind, row.source_run, row.source_states) == ("resend", run.id, ["expired"])
     assert (row.occurrence, row.expected_planned, row.due_at) == (0, 1, clock.now_utc())
+    assert row.content is not None
     assert row.content["subject"] == "as it was sent"
     campaign = queries.get(project, run.campaign_id)
     assert campaign.state is CampaignState.ACTIVE
@@ -301,7 +302,7 @@ def test_a_run_is_found_by_its_own_project_only(project: str, scheduled: Schedul
     run = scheduled()
     for act in (services.send_run_now, services.skip_run, services.acknowledge, services.send_to_not_reached):
         with pytest.raises(CampaignMissing):
-            act("somebody-else", run.id, by=BY, clock=clock)  # type: ignore[operator]
+            act("somebody-else", run.id, by=BY, clock=clock)
     assert services.remedy("somebody-else", [run.id], "skip", by=BY, clock=clock)[0].problem
     with pytest.raises(CampaignMissing):
         queries.timeline("somebody-else", run.id)

@@ -65,7 +65,8 @@ class Stage:
         return await self.planner.database(make)
 
     async def run(self, campaign_id: UUID) -> RunRow:
-        return (await self.call(queries.runs, campaign_id))[0]
+        rows: list[RunRow] = await self.call(queries.runs, campaign_id)
+        return rows[0]
 
     async def order(self, run_id: UUID) -> RunOrder:
         entry = await self.bus.bucket(RUNS_BUCKET).get(run_id.hex)

@@ -138,10 +138,14 @@ def test_a_test_message_is_marked_and_shows_a_guests_values(
     run = Run.objects.get(id=run_id)
     assert run.test_addresses == ["a@example.com", "b@example.com"]
     assert run.test_guest == {"name": "髙橋 一郎", "visits": 0, "last_visit_on": None, "last_shop_name": ""}
+    assert run.content is not None
     assert run.content["subject"].startswith("[テスト] ")
     sample = services.test_send(project, campaign_id, ["a@example.com"], by=BY, clock=clock, language="en")
-    assert Run.objects.get(id=sample).content["subject"].startswith("[Test] ")
-    assert Run.objects.get(id=sample).test_guest["name"] == "山田 花子"
+    sampled = Run.objects.get(id=sample)
+    assert sampled.content is not None
+    assert sampled.content["subject"].startswith("[Test] ")
+    assert sampled.test_guest is not None
+    assert sampled.test_guest["name"] == "山田 花子"
     with pytest.raises(GuestMissing):
         services.test_send(project, campaign_id, ["a@example.com"], new_id(), by=BY, clock=clock)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from todoku.campaigns import occurrence_desk, queries, services
 from todoku.campaigns.errors import NotSchedulable, ReasonMissing, WrongState
 from todoku.campaigns.models import Audit, Campaign, Run
 from todoku.campaigns.policies import LateDecision, Verdict
-from todoku.campaigns.types import CampaignState, Reason, RunKind, RunState
+from todoku.campaigns.types import CampaignContent, CampaignState, Reason, RunKind, RunState
 from todoku.content.starters import load_starter
 from todoku.guests.types import Audience
 from todoku.kernel.clock import VirtualClock
@@ -87,7 +88,7 @@ class Table:
         return campaign.state, newest.state
 
     def act(self, service: str) -> None:
-        who = {"by": BY, "clock": self.clock}
+        who: dict[str, Any] = {"by": BY, "clock": self.clock}
         campaign, run_id = (self.project, self.campaign_id), self.run().id
         acts: dict[str, Callable[[], object]] = {
             "schedule": lambda: services.schedule(*campaign, due_at_utc=self.due, **who),
@@ -114,9 +115,7 @@ class Table:
         acts[service]()
 
 
-def _content() -> object:
-    from todoku.campaigns.types import CampaignContent
-
+def _content() -> CampaignContent:
     starter = load_starter("ja")
     return CampaignContent(starter.subject, starter.html, starter.text)
 

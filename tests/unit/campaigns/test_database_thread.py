@@ -13,7 +13,7 @@ from todoku.campaigns.database_thread import DatabaseThread, DatabaseTooSlow
 async def test_results_and_errors_come_back_in_order() -> None:
     thread = DatabaseThread("test")
     assert await thread(lambda: threading.current_thread().name) == "test"
-    assert await asyncio.gather(*(thread(lambda n=n: n) for n in range(5))) == list(range(5))
+    assert await asyncio.gather(*(thread(int, n) for n in range(5))) == list(range(5))
     with pytest.raises(ZeroDivisionError):
         await thread(lambda: 1 // 0)
     await thread.close()
