@@ -84,9 +84,7 @@ def _later_than(repeat: Repeat, after_utc: datetime) -> Iterator[datetime]:
     if starts_utc is None:
         starts_utc = after_utc.astimezone(UTC) + timedelta(microseconds=1)
     counted = repeat.count is not None
-    # Counting needs the beginning. Else two days before are enough: one for the zone's offset, one for a gap; and
-    # holidays may move a day by the longest row of them (8 days in 2019).
-    from_utc = starts_utc if counted else max(starts_utc, after_utc - timedelta(days=20))
+    from_utc = starts_utc if counted else max(starts_utc, after_utc)  # counting needs the beginning
     number = 0
     last_utc: datetime | None = None
     for wall in _walls(repeat, starts_utc, from_utc, zone):
@@ -109,7 +107,11 @@ def _later_than(repeat: Repeat, after_utc: datetime) -> Iterator[datetime]:
 def _walls(repeat: Repeat, starts_utc: datetime, from_utc: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     """Yield the rule's naive wall-clock times in order, from the first one on or from about from_utc on."""
     begin = starts_utc.astimezone(zone).replace(tzinfo=None) - _DAY
-    resume = max(begin, from_utc.astimezone(zone).replace(tzinfo=None) - 2 * _DAY)
+    # two days before are enough, for a gap of up to a day; and those that a row of holidays moves onto them
+    resume = datetime.combine(from_utc.astimezone(zone).date() - 2 * _DAY, datetime.min.time())
+    while repeat.holidays is HolidayRule.AFTER and is_holiday(resume.date() - _DAY):
+        resume -= _DAY
+    resume = max(begin, resume)
     if repeat.kind is RepeatKind.CRON:
         yield from _cron_walls(repeat.cron, resume)
         return

@@ -39,15 +39,15 @@ def repeats(draw: st.DrawFn) -> Repeat:
         cron=draw(st.sampled_from(CRONS)) if kind is RepeatKind.CRON else "",
         time_zone=draw(st.sampled_from(ZONES)),
         holidays=draw(st.sampled_from(HolidayRule)),
-        starts_at_utc=START + timedelta(minutes=draw(st.integers(0, 500_000))),
+        starts_at_utc=START + timedelta(minutes=draw(st.integers(0, 100_000))),
     )
 
 
-moments = st.integers(0, 400 * 1440).map(lambda minutes: START + timedelta(minutes=minutes))
+moments = st.integers(0, 200 * 1440).map(lambda minutes: START + timedelta(minutes=minutes))
 
 
 @settings(max_examples=150, deadline=None)
-@given(repeats(), moments, st.integers(1, 60))
+@given(repeats(), moments, st.integers(1, 15))
 def test_step_by_step_is_the_same_as_all_at_once(repeat: Repeat, after: datetime, days: int) -> None:
     until = after + timedelta(days=days)
     stepped: list[datetime] = []
@@ -73,7 +73,7 @@ def test_where_one_begins_to_look_makes_no_difference(repeat: Repeat, one: datet
 def test_a_daily_campaign_leaves_once_on_every_local_day_of_a_year(minute: int, zone: str, year: int) -> None:
     start = datetime(year, 1, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC)
     repeat = Repeat(RepeatKind.DAILY, minute, time_zone=zone, starts_at_utc=start)
-    dues = occurrences_between(repeat, start - timedelta(seconds=1), start + timedelta(days=365, hours=23))
+    dues = occurrences_between(repeat, start - timedelta(seconds=1), start + timedelta(days=367))
     days = [due.astimezone(ZoneInfo(zone)).date() for due in dues if due.astimezone(ZoneInfo(zone)).year == year]
     whole_year = [
         date(year, 1, 1) + timedelta(days=number) for number in range((date(year + 1, 1, 1) - date(year, 1, 1)).days)
@@ -92,15 +92,15 @@ def test_a_count_holds_from_wherever_one_looks(repeat: Repeat, count: int, after
     assert first_dues(counted, after, count + 5) == [due for due in endless if due > after]
 
 
-@settings(max_examples=80, deadline=None)
-@given(repeats(), st.integers(0, 300))
+@settings(max_examples=60, deadline=None)
+@given(repeats(), st.integers(0, 90))
 def test_nothing_leaves_after_the_last_day(repeat: Repeat, days: int) -> None:
     from dataclasses import replace
 
     until = START.date() + timedelta(days=days)
     zone = ZoneInfo(repeat.time_zone)
-    ended = occurrences_between(replace(repeat, until=until), START, START + timedelta(days=400))
-    free = occurrences_between(repeat, START, START + timedelta(days=400))
+    ended = occurrences_between(replace(repeat, until=until), START, START + timedelta(days=120))
+    free = occurrences_between(repeat, START, START + timedelta(days=120))
     assert ended == [due for due in free if (due - timedelta(hours=1)).astimezone(zone).date() <= until][: len(ended)]
     assert all((due - timedelta(hours=1)).astimezone(zone).date() <= until for due in ended)
 
@@ -269,3 +269,11 @@ def test_cron_text_in_words() -> None:
     repeat = Repeat(RepeatKind.CRON, cron="0 9 * * 1")
     assert describe(repeat, "en") == "At 09:00 on Monday (cron 0 9 * * 1) (Asia/Tokyo)"
     assert describe(repeat, "ja") == "cron「0 9 * * 1」（Asia/Tokyo）"
+
+
+def test_a_row_of_holidays_moves_onto_a_day_from_wherever_one_looks() -> None:
+    """Sunday 3 May to Wednesday 6 May 2026 are holidays: the Sunday's occurrence leaves on Thursday."""
+    repeat = Repeat(RepeatKind.CRON, cron="0 8 * * SUN", holidays=HolidayRule.AFTER, starts_at_utc=START)
+    thursday = datetime(2026, 5, 6, 23, 0, tzinfo=UTC)
+    for hours in range(1, 24 * 6):
+        assert next_due(repeat, thursday - timedelta(hours=hours)) == thursday, hours
