@@ -110,8 +110,14 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
         make_renderer,
         stage.clock,
         local_answers=stage.settings.home / "answers",
-        # a hop without 8BITMIME would rewrite the body and break the signature (RFC 6376 section 5.3)
-        options=SenderOptions(eight_bit=not ways.desk.domains()),
+        options=SenderOptions(
+            # a hop without 8BITMIME would rewrite the body and break the signature (RFC 6376 section 5.3)
+            eight_bit=not ways.desk.domains(),
+            transport_paces={
+                "" if name == "default" else name: pace for name, pace in stage.settings.transport_paces.items()
+            },
+            domain_paces=stage.settings.domain_paces,
+        ),
         signer_of=ways.desk.signer_of,
     )
     try:

@@ -13,6 +13,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the demo's own, or they wait;
                                  all kinds, and several for fail-over: docs/transports.md
           TODOKU_TRANSPORTS      name=URL name=URL: more ways out, which campaigns choose by name
+          TODOKU_TRANSPORT_PACES name=number …: messages a second of a way out, over all senders; `default` too
+          TODOKU_DOMAIN_PACES    domain=number …: messages a second to recipients of that domain, over all senders
           TODOKU_MESSAGE_MAX_OCTETS  a longer message is not sent, default 10000000
           TODOKU_SEAL_LEAD_SECONDS  how long before its due time a run is sealed, default 900
           TODOKU_PRE_SEAL_SECONDS   and a first time, against a database that is away by then, default 86400
@@ -70,6 +72,8 @@ class Settings:
     lmtp_listen: Listen | None
     relay_url: str
     transports: str
+    transport_paces: Mapping[str, float]
+    domain_paces: Mapping[str, float]
     message_max_octets: int
     seal_lead_seconds: float
     pre_seal_seconds: float
@@ -107,6 +111,8 @@ class Settings:
             "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
             "TODOKU_RELAY_URL": self.relay_url,
             "TODOKU_TRANSPORTS": self.transports,
+            "TODOKU_TRANSPORT_PACES": _shown(self.transport_paces),
+            "TODOKU_DOMAIN_PACES": _shown(self.domain_paces),
             "TODOKU_MESSAGE_MAX_OCTETS": str(self.message_max_octets),
             "TODOKU_SEAL_LEAD_SECONDS": str(self.seal_lead_seconds),
             "TODOKU_PRE_SEAL_SECONDS": str(self.pre_seal_seconds),
@@ -185,6 +191,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
         relay_url=env.get("TODOKU_RELAY_URL", ""),
         transports=env.get("TODOKU_TRANSPORTS", ""),
+        transport_paces=_paces(env, "TODOKU_TRANSPORT_PACES"),
+        domain_paces=_paces(env, "TODOKU_DOMAIN_PACES"),
         message_max_octets=_octets(env, "TODOKU_MESSAGE_MAX_OCTETS", 10_000_000),
         seal_lead_seconds=_seconds(env, "TODOKU_SEAL_LEAD_SECONDS", 900.0),
         pre_seal_seconds=_seconds(env, "TODOKU_PRE_SEAL_SECONDS", 86_400.0),
@@ -232,6 +240,25 @@ def _octets(env: Mapping[str, str], name: str, usual: int) -> int:
     if not (text.isascii() and text.isdigit() and 1_000 <= int(text) <= 100_000_000):
         raise ConfigurationError(f"{name} must be 1000-100000000 octets, not {text!r}")
     return int(text)
+
+
+def _paces(env: Mapping[str, str], name: str) -> dict[str, float]:
+    """Read `word=number word=number`; words in lower case, numbers above 0."""
+    paces = {}
+    for item in env.get(name, "").split():
+        word, _, number = item.rpartition("=")
+        try:
+            pace = float(number)
+        except ValueError:
+            pace = 0.0
+        if not word or not 0.0 < pace < 1e6:
+            raise ConfigurationError(f"{name} must be word=messages a second, separated by blanks, not {item!r}")
+        paces[word.casefold()] = pace
+    return paces
+
+
+def _shown(paces: Mapping[str, float]) -> str:
+    return " ".join(f"{word}={pace:g}" for word, pace in paces.items())
 
 
 def _listen(env: Mapping[str, str], name: str, default: str) -> Listen:

@@ -72,3 +72,15 @@ def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert settings.secret_key() == settings.secret_key()
     assert len(settings.secret_key()) >= 50
     assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_paces_are_read_and_handed_on() -> None:
+    settings = load_settings({"TODOKU_DOMAIN_PACES": "Docomo.example=20 slow.example=0.5"})
+    assert settings.domain_paces == {"docomo.example": 20.0, "slow.example": 0.5}
+    assert load_settings(settings.environment()).domain_paces == settings.domain_paces
+
+
+@pytest.mark.parametrize("text", ["docomo.example", "docomo.example=", "=3", "a=0", "a=-1", "a=nan", "a=many"])
+def test_paces_that_make_no_sense_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="TODOKU_DOMAIN_PACES"):
+        load_settings({"TODOKU_DOMAIN_PACES": text})
