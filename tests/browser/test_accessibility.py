@@ -48,11 +48,11 @@ def _urls(visitor: Visitor) -> list[str]:
 def _prepared(site: LiveSite) -> list[str]:
     """Return pages of a run that waits for a person and of a repeating campaign, made once a site."""
     if site.base_url not in _PREPARED:
-        held = site.todoku("campaign", "create", "-p", site.project, "--name", "a held one")["id"]
+        run = site.make_runs({"a held one": "state = 'held', resume_to = 'planned', reason_ja = '多すぎます'"})[
+            "a held one"
+        ]
         weekly = site.todoku("campaign", "create", "-p", site.project, "--name", "a repeating one")["id"]
-        run = site.todoku("campaign", "schedule", held, "-p", site.project, "--at", "2099-01-01T10:00")["run"]["id"]
         repeating = site.todoku("campaign", "schedule", weekly, "-p", site.project, "--repeat", "weekly mon,thu 10:30")
-        site.set_run(run, "state = 'held', resume_to = 'planned', reason = 'too many', reason_ja = '多すぎます'")
         _PREPARED[site.base_url] = [
             f"/runs/{run}", f"/runs/{repeating['run']['id']}", f"/campaigns/{weekly}/reschedule",
         ]  # fmt: skip
