@@ -9,7 +9,7 @@ from typing import Any
 
 from todoku.delivery.simulation.bugs import BUGS, SOUND
 from todoku.delivery.simulation.many import Tally, play_many, quiet
-from todoku.delivery.simulation.play import play
+from todoku.delivery.simulation.play import Result, play
 
 _SHOWN = 10
 
@@ -52,7 +52,9 @@ def _replay(seed: int, bug: str) -> int:
     return int(bool(result.violations))
 
 
-def _progress(tally: Tally) -> None:
+def _progress(tally: Tally, failed: list[Result]) -> None:
+    for result in failed:
+        sys.stderr.write(f"\rseed {result.seed}: {result.violations[0]}\n")
     sys.stderr.write(f"\r{tally.seeds:,} seeds, {len(tally.failed)} with violations, {tally.seconds:.0f} s ")
     sys.stderr.flush()
 

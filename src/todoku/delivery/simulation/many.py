@@ -38,9 +38,12 @@ def play_many(
     bug: str = "",
     jobs: int = 0,
     stop_at_failure: bool = False,
-    on_progress: Callable[[Tally], None] | None = None,
+    on_progress: Callable[[Tally, list[Result]], None] | None = None,
 ) -> Tally:
-    """Play so many seeds from the first on. jobs: processes, 0 = one a core. bug: name of one to plant."""
+    """Play so many seeds from the first on. jobs: processes, 0 = one a core. bug: name of one to plant.
+
+    on_progress: told of the tally so far, and of the seeds that failed since it was told last.
+    """
     jobs = jobs or os.cpu_count() or 1
     began = time.monotonic()
     tally = Tally()
@@ -57,11 +60,12 @@ def play_many(
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
+            known = len(tally.failed)
             for one in done:
                 _add(tally, one.result())
             tally.seconds = time.monotonic() - began
             if on_progress is not None:
-                on_progress(tally)
+                on_progress(tally, tally.failed[known:])
             if stop_at_failure and tally.failed:
                 starts = iter(())
     tally.failed.sort(key=lambda result: result.seed)
