@@ -69,7 +69,8 @@ class Network:
     def there(self, link: SimLink, what: Callable[[], None], lost: Callable[[], None]) -> None:
         """Carry something to the server; exactly one of the two is called, `lost` at the moment of the loss."""
         process = link.process
-        process.then(process.now, partial(self._depart, link, what, lost))
+        link.last_written = max(process.now, link.last_written + _STEP)
+        process.then(link.last_written, partial(self._depart, link, what, lost))
 
     def back(self, link: SimLink, what: Callable[[], None], lost: Callable[[], None]) -> None:
         """Carry something from the server to the process."""
@@ -128,6 +129,7 @@ class SimLink(Link):
         super().__init__("nats://simulation", process.name)
         self._on_extend = on_extend
         self.process = process
+        self.last_written = 0.0
         self.last_there = 0.0
         self.last_back = 0.0
         self._network = network

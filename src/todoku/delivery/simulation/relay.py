@@ -103,6 +103,7 @@ class _Line:
     dialling: bool = False
     closed_there: set[int] = field(default_factory=set)  # numbers of connections that the relay has closed
     in_flight: deque[tuple[_Job, Attempt]] = field(default_factory=deque)
+    last_written: float = 0.0
     last_there: float = 0.0
     last_back: float = 0.0
 
@@ -203,7 +204,8 @@ class SimTransport:
         attempt = Attempt(self._process, job.envelope, asked_at)
         line.in_flight.append((job, attempt))
         self._relay.witness.completing(attempt)
-        self._process.then(self._process.now, partial(self._depart, line, line.number, attempt))
+        line.last_written = max(self._process.now, line.last_written + _STEP)
+        self._process.then(line.last_written, partial(self._depart, line, line.number, attempt))
         self._process.step()
 
     def _refused_at_the_door(self, job: _Job, kind: AnswerKind, text: str) -> None:
