@@ -12,7 +12,7 @@ from uuid import uuid4
 import structlog
 
 from todoku.bus import wire
-from todoku.bus.consumers import Consumer, Delivered
+from todoku.bus.consumers import Consumer, ConsumerGone, Delivered
 from todoku.bus.errors import BusError, BusUnavailable, KeyExists, RevisionConflict, SequenceConflict
 from todoku.bus.link import Link
 from todoku.bus.types import Entry, StoredMessage
@@ -25,6 +25,7 @@ OnChange = Callable[[str, bytes | None], Awaitable[None] | None]
 _KEY = re.compile(r"[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)*\Z")  # printable ASCII but space, * and >; no empty part
 _FETCH_SECONDS = 10.0
 _FETCH_MESSAGES = 256
+_OPENED_AGAIN = 5
 
 
 def bucket_stream(name: str) -> str:
@@ -189,6 +190,16 @@ class Watch:
 
     async def start(self) -> None:
         """Hand over what is there, then go on in the background."""
+        for attempt in range(_OPENED_AGAIN):
+            try:
+                consumer = await self._read_what_is_there()
+                break
+            except ConsumerGone:  # a cluster's new consumer may vanish with the server that was to lead it
+                if attempt == _OPENED_AGAIN - 1:
+                    raise
+        self._task = asyncio.create_task(self._run(consumer))
+
+    async def _read_what_is_there(self) -> Consumer:
         consumer, waiting = await self._open()
         # a cluster may let a follower count that is a moment behind; the newest message of a bucket is never replaced
         newest = self._newest if self._bus.link.clustered else 0
@@ -201,7 +212,7 @@ class Watch:
             for message in delivered:
                 await self._tell(message)
             waiting -= len(delivered)
-        self._task = asyncio.create_task(self._run(consumer))
+        return consumer
 
     async def stop(self) -> None:
         """End the watch; idempotent. No call of on_change follows."""

@@ -164,8 +164,9 @@ class Hub:
 
     async def _close(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})  # it may hold a connection that is just being made
+            while not self._keeper.done():  # nats-py swallows a cancel that comes while it connects
+                self._keeper.cancel()
+                await asyncio.wait({self._keeper}, timeout=0.2)
         if self._bus is not None:
             await self._bus.close()
         if self._vault is not None:
