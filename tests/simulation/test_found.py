@@ -37,6 +37,8 @@ def test_a_clock_that_is_set_back_lets_nobody_rest_for_an_hour() -> None:
     agenda.take(1)
     agenda.rest(0, NOW + timedelta(hours=1))
     assert agenda.seconds_until_next(NOW) <= 900.0
+    agenda.wake(NOW)
+    assert list(agenda.ready) == [0], "a visit that waits where it is would wait for an hour"
 
 
 @pytest.mark.parametrize("milliseconds", range(12))

@@ -69,7 +69,11 @@ class Agenda:
     def wake(self, now_utc: datetime) -> None:
         """Make those ready whose rest is over."""
         if self._asleep:
-            awake = sorted(index for index in self._asleep if self._rests[index].until_utc <= now_utc)
+            # nobody was told to rest for longer than twice the longest rest: the clock was set back since
+            impossible_utc = now_utc + timedelta(seconds=2 * self._rules.slow.cap_seconds)
+            awake = sorted(
+                index for index in self._asleep if not now_utc < self._rests[index].until_utc <= impossible_utc
+            )
             self._asleep.difference_update(awake)
             self._ready += awake
 
