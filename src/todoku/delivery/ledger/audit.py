@@ -16,7 +16,7 @@ from todoku.bus.streams import JOURNAL
 from todoku.delivery.engine.codec import decode_journal
 from todoku.delivery.ledger import months
 from todoku.delivery.ledger.archive import months_with_rows
-from todoku.delivery.ledger.packing import STATES
+from todoku.delivery.ledger.packing import STATES, line_identity
 from todoku.delivery.ledger.projector import START_KIND
 from todoku.delivery.ledger.types import Difference, MonthStatus, RunAudit
 
@@ -35,7 +35,8 @@ async def audit_run(bus: Bus, project_id: str, run_id: UUID) -> RunAudit:
             continue
         message = decode_journal(stored.payload)
         if message.outcomes and message.project_id == project_id:
-            lines[stored.sequence] = Counter(outcome.state.value for outcome in message.outcomes)
+            identity = line_identity(stored.sequence, stored.message_id or "")
+            lines[identity] = Counter(outcome.state.value for outcome in message.outcomes)
     return await sync_to_async(_compare)(project_id, run_id, lines)
 
 

@@ -187,7 +187,7 @@ def _pack(delivered: Sequence[Delivered]) -> _Group:
             group.done.append(one)
             continue
         try:
-            group.lines.append(pack_line(one.sequence, decode_journal(payload)))
+            group.lines.append(pack_line(one.sequence, decode_journal(payload), one.message_id))
         except (UnreadablePayload, ValueError) as error:
             group.unreadable.append((one, str(error)))
         else:

@@ -75,7 +75,7 @@ class LedgerStore:
             self._make_partitions({line.run_id for line in telling})
             cursor.execute(_APPLY, _columns(telling))
             fresh = set(cursor.fetchall())
-            new = [line for line in telling if (line.run_id, line.sequence) in fresh]
+            new = [line for line in telling if (line.run_id, line.identity) in fresh]
             if new:
                 with cursor.copy(_COPY) as copy:
                     copy.write(COPY_BEGIN)
@@ -121,6 +121,6 @@ class LedgerStore:
 def _columns(lines: Sequence[PackedLine]) -> list[list[object]]:
     """Return the lines as columns, one array a column."""
     rows = [
-        (line.run_id, line.sequence, line.project_id, *line.sums, line.first_at_utc, line.last_at_utc) for line in lines
+        (line.run_id, line.identity, line.project_id, *line.sums, line.first_at_utc, line.last_at_utc) for line in lines
     ]
     return [list(column) for column in zip(*rows, strict=True)]

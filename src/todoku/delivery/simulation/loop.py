@@ -195,13 +195,14 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._world.at(self._process.busy_until, self._turn)
 
     def _turn(self) -> None:
+        """Run round after round, as long as nobody else has anything to do at this moment."""
+        process, world = self._process, self._world
+        while self._ready and not process.dead and not process.paused:
+            self._round()  # what it makes ready needs no new turn: `_scheduled` still holds
+            if not world.may_go_on():
+                break
         self._scheduled = False
-        process = self._process
-        if process.dead:
-            return
-        if not process.paused:
-            self._round()
-        if self._ready and not process.dead and not self._scheduled:
+        if self._ready and not process.dead:
             self._schedule()
 
     def _round(self) -> None:

@@ -26,7 +26,7 @@ from todoku.delivery.types import Outcome, Recipient, RecipientState, RunOrder, 
 T = TypeVar("T")
 
 PROJECT = "shop"
-_LOOK_SECONDS = (0.05, 0.5)
+_LOOK_SECONDS = (0.05, 0.8)
 _STOPPED_STAYS_SECONDS = 3.0
 
 

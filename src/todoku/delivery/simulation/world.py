@@ -46,10 +46,23 @@ class World:
             if done():
                 return True
             if self.events > _MOST_EVENTS:
-                raise SimulationStuck(f"seed {self.seed}: {self.events:,} events and time stands at {self.now:.3f} s")
+                raise self._stuck()
         if not self.violations:
             self.now = max(self.now, until)
         return done()
+
+    def may_go_on(self) -> bool:
+        """Tell a process whether nothing else is to happen at this moment, so that its next round may follow at once.
+
+        Raises SimulationStuck when it never stops.
+        """
+        self.events += 1
+        if self.events > _MOST_EVENTS:
+            raise self._stuck()
+        return not self.violations and (not self._heap or self._heap[0][0] > self.now)
+
+    def _stuck(self) -> SimulationStuck:
+        return SimulationStuck(f"seed {self.seed}: {self.events:,} events and time stands at {self.now:.3f} s")
 
     def say(self, who: str, event: str, /, **details: Any) -> None:
         """Add a line to the trace; callers ask `traced` first where it would cost."""
