@@ -209,5 +209,6 @@ async def test_servers_and_senders_lost_at_random_moments(
                 senders.kill_one(randomness)
             await trouble
         await all_settled(bus, orders)
-        await check_books(bus, orders, relay, most_unknown=(senders.kills + 1) * CONNECTIONS * 2)  # a lease may be lost to an election, too
+        # on a busy machine a living sender may lose a lease to an election, too
+        await check_books(bus, orders, relay, most_unknown=(senders.kills + 1) * CONNECTIONS * 2)
         await check_ledger(orders, bus)
