@@ -27,7 +27,7 @@ from todoku.delivery.simulation.world import World, chance_of
 from todoku.delivery.types import Rendered, Renderer, Unrenderable
 from todoku.kernel.retry import BackOff
 
-_GRACE_SECONDS = (0.5, 0.5, 0.5, 0.5, 9.0)  # so long after the last run was closed zombies may still try something
+_GRACE_SECONDS = (1.0, 1.0, 1.0, 10.0)  # so long after the last run was closed zombies may still try something
 _PUNCTUAL_SECONDS = 1.0  # when nothing bad happens a run begins so soon after its due time
 _PATIENCE_SECONDS = 150.0  # after all faults are over everything must have come to rest by then
 _CONSUMERS_LOST_FROM = 0.85  # dice of a bus crash from which on the server comes back without its consumers
