@@ -42,7 +42,6 @@ def test_each_planted_bug_is_found(bug: str) -> None:
     assert tally.failed, f"{bug} was not found in {tally.seeds} seeds"
 
 
-@pytest.mark.xfail(reason="not repeatable since the last changes of the engine; to be found", strict=False)
 def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
     with quiet():
         first, again, other = play(26, traced=True), play(26, traced=True), play(27, traced=True)

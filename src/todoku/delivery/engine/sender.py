@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _REST = BackOff(base_seconds=0.1, cap_seconds=2.0)  # a run whose batches are all done or with others
 _TROUBLE = BackOff(base_seconds=0.5, cap_seconds=30.0)
+_ARM_TROUBLE = BackOff(base_seconds=0.5, cap_seconds=3.0)  # a run may be due the moment that the trouble is over
 _LONGEST_WAIT_SECONDS = 1.0
 _ARM_AT_ONCE = 16
 _ONE_VISIT_PACE = 500.0  # messages a second that one batch after the other can keep up with
@@ -194,9 +195,9 @@ class Sender:
                     async with self._arm_at_once:
                         run = await arm(self._ports, self._renderer_factory, order)
                     break
-                except (BusError, DeliveryError) as error:
-                    log.warning("delivery.run_not_armed", run_id=order.run_id, error=error.what)
-                    wait = _TROUBLE.wait_seconds(attempt, randomness=self._options.randomness)
+                except (BusError, DeliveryError, OSError) as error:  # OSError: nothing can be noted, the disk is full
+                    log.warning("delivery.run_not_armed", run_id=order.run_id, error=str(error))
+                    wait = _ARM_TROUBLE.wait_seconds(attempt, randomness=self._options.randomness)
                     await wait_for_change(self._stopping, wait)
                     attempt += 1
             else:

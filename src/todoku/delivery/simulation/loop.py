@@ -226,3 +226,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                     return
         finally:
             _set_running(None)
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    return getattr(task.get_coro(), "__qualname__", "a task")
