@@ -62,6 +62,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._scheduled = False
         self._over = False
+        self._failed: list[asyncio.Task[Any]] = []
         self.failures: list[str] = []
 
     # --- what asyncio calls ---
@@ -123,7 +124,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Return a task of this loop."""
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_done)
         return task
 
     def get_debug(self) -> bool:
@@ -139,12 +140,24 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._over
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep what nobody caught; a process that was killed has nothing to say."""
-        if not self._process.dead and not self._over:
+        """Keep what nobody caught; a process that was killed has nothing to say, and of tasks `failed_tasks` tells."""
+        if not self._process.dead and not self._over and not isinstance(context.get("future"), asyncio.Task):
             self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Do nothing: a cancelled timer is passed over when it is due."""
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task._log_traceback and not self._process.dead:
+            self._failed.append(task)
+
+    def failed_tasks(self) -> list[str]:
+        """Return the errors of ended tasks that nobody has asked for.
+
+        asyncio tells of them when it collects garbage, which is at another moment each time a seed is played.
+        """
+        return [f"{_name_of(task)}: {task.exception()!r}" for task in self._failed if task._log_traceback]
 
     # --- what the world calls ---
 

@@ -269,7 +269,7 @@ class _Stage:
             self.world.violated("liveness", f"runs (number, pending) {open_runs} did not come to rest")
         for machine in (self.office, *self.machines):
             for process in machine.processes:
-                for failure in process.loop.failures:
+                for failure in (*process.loop.failures, *process.loop.failed_tasks()):
                     self.world.violated("program", f"{process.name}: {failure}")
 
     def _check_punctual(self) -> None:
