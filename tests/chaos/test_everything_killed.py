@@ -1,7 +1,7 @@
 """Two rounds of tests/chaos/everything in the suite; `make chaos ROUNDS=200` plays more.
 
-Seeds 15 and 16 hurt senders, planner and projector. A NATS that is killed comes in other seeds (1): about one such
-round in four did not close its books when this was written, and that is not understood yet.
+Seed 1 kills a sender and NATS: it found a ledger that counted a line twice when it came twice at once, and windows of
+living senders that were settled as unknown. Seed 2 is whatever comes next.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import pytest
 
 ROUNDS = int(os.environ.get("TODOKU_CHAOS_ROUNDS", "2"))
-SEED = int(os.environ.get("TODOKU_CHAOS_SEED", "15"))
+SEED = int(os.environ.get("TODOKU_CHAOS_SEED", "1"))
 
 
 @pytest.mark.timeout(600)

@@ -98,6 +98,8 @@ async def _check_reading(bus: Bus, token: str) -> None:
     assert [one.sequence for one in found[:3]] == sequences
     assert await bus.subject_counts(JOURNAL, f"journal.{token}.1.*") == {subject: 3, f"journal.{token}.1.1": 1}
     assert await bus.last_sequence(JOURNAL) >= found[-1].sequence
+    age_seconds = (await bus.now_utc(JOURNAL) - last.published_at_utc).total_seconds()
+    assert 0 <= age_seconds < _SOON_SECONDS, "the clock of the bus is not the one that stamps messages"
 
 
 async def _check_purge(bus: Bus, token: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -212,6 +213,12 @@ class Bus:
         answer = await self.link.api(f"STREAM.INFO.{stream}", None, wire.StreamAnswer)
         require(answer.error, stream)
         return answer.state.last_seq
+
+    async def now_utc(self, stream: str) -> datetime:
+        """Return the time by the clock that stamps the messages of this stream. Raises BusUnavailable."""
+        answer = await self.link.api(f"STREAM.INFO.{stream}", None, wire.StreamAnswer)
+        require(answer.error, stream)
+        return wire.rfc3339(answer.ts)
 
     async def consumer(
         self,

@@ -1,6 +1,6 @@
 """Kill and pause everything while twenty runs send, round after round; the sink's own count is the judge.
 
-    python -m tests.chaos.everything [--rounds N] [--first SEED] [--json]
+    python -m tests.chaos.everything [--rounds N] [--first SEED] [--same] [--json]
 
 Purpose     hold I1-I6 of docs/delivery.md against the whole program: senders, planner, projector, NATS, PostgreSQL.
 Reads       the sink's list of (run, recipient), the ledger's rows.

@@ -32,7 +32,9 @@ from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.ledger import queries, services
 from todoku.delivery.ledger.audit import audit_run
 from todoku.delivery.ledger.months import month_of
+from todoku.delivery.ledger.packing import pack_line
 from todoku.delivery.ledger.projector import Projector
+from todoku.delivery.ledger.store import LedgerStore
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
 from todoku.delivery.types import Outcome, RecipientState, RunBalance, SealChunk
@@ -128,6 +130,20 @@ async def test_applying_twice_is_harmless(bus: Bus) -> None:
     assert again.counts.lines_seen_before == 3
     assert await balance(run_id, 40) == RunBalance(planned=40, sent=30, unknown=1)
     assert await sync_to_async(count_rows)("delivery", run_id) == 31
+
+
+async def test_a_line_that_comes_twice_in_one_group_counts_once(bus: Bus) -> None:
+    """A NATS that was killed delivers again what it delivered before (found by tests/chaos/everything, seed 1)."""
+    run_id = make_order().run_id
+    message = JournalMessage(
+        "shop", run_id, 1, "0", "test", 0, (outcome(0), outcome(1)), (), pack_settled([0, 1]), None
+    )
+    lines = [pack_line(sequence, message, "one-id") for sequence in (7, 7, 8)]
+    store = LedgerStore()
+    assert await sync_to_async(store.apply)(lines) == {("shop", UUID(run_id))}
+    assert await sync_to_async(store.apply)(lines) == set()
+    assert await balance(run_id, 2) == RunBalance(planned=2, sent=2)
+    assert await sync_to_async(count_rows)("delivery", run_id) == 2
 
 
 async def test_two_projectors_apply_each_line_once(bus: Bus) -> None:

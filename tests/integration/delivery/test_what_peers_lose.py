@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.delivery.delivery_world import (
     CLOCK,
     outcomes,
@@ -21,6 +22,8 @@ from tests.integration.delivery.delivery_world import (
 )
 
 from todoku.bus.connection import Bus
+from todoku.bus.streams import SEND
+from todoku.delivery.engine.active_run import consumer_name
 from todoku.delivery.engine.runs import PAUSED, put_order
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
@@ -86,6 +89,23 @@ async def test_a_relay_slower_than_the_lease_gets_nobody_twice(
     ):
         assert await settled(bus, order, within_seconds=60) == {"sent": 60}
     assert Counter(relay.taken) == Counter(addresses("slow", 60))
+
+
+async def test_a_bus_that_forgets_who_has_what_leaves_the_windows_to_their_living_owners(
+    bus: Bus, relay: ScriptedRelay, answers_folder: Path
+) -> None:
+    """A NATS that was killed hands out anew what is being worked on (found by tests/chaos/everything, seed 1)."""
+    order = await seal_and_post(bus, addresses("slow", 100))
+    ways = [to(relay, connections=1), to(relay, connections=1)]
+    with capture_logs() as told:
+        async with sending(bus, ways[0], answers_folder) as owner:
+            await until(lambda: len(relay.taken) >= 3)
+            owner._runs[order.run_id].rests_until_seconds = float("inf")  # it asks for no more, it has the only batch
+            async with sending(bus, ways[1], answers_folder):
+                await bus.delete_consumer(SEND, consumer_name(order.run_id, order.seal))
+                assert await settled(bus, order, within_seconds=60) == {"sent": 100}
+    assert [word for word in told if word["event"] == "delivery.window_left_to_its_owner"]
+    assert Counter(relay.taken) == Counter(addresses("slow", 100))
 
 
 async def test_whoever_waits_for_a_free_connection_is_not_given_up(

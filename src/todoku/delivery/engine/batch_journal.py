@@ -66,7 +66,7 @@ class BatchJournal:
         last = await self._ports.bus.last_message(JOURNAL, self._subject)
         if last is None:
             return NOTHING_YET
-        progress = progress_after(decode_journal(last.payload), last.sequence)
+        progress = progress_after(decode_journal(last.payload), last.sequence, last.published_at_utc)
         self._sequence, self._windows = progress.sequence, progress.windows
         self._open_intent = progress.intent is not None
         for index in progress.settled:

@@ -79,7 +79,10 @@ class JournalMessage(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a batch stands by its last journal line. sequence: of that line, 0 when there is none."""
+    """Where a batch stands by its last journal line. sequence: of that line, 0 when there is none.
+
+    written_at_utc: by the clock of the bus, None when there is no line.
+    """
 
     sequence: int
     settled: frozenset[int]
@@ -87,6 +90,7 @@ class Progress:
     sender_id: str
     windows: int
     resting: tuple[Rest, ...]
+    written_at_utc: datetime | None = None
 
 
 class RecordState(StrEnum):
@@ -119,7 +123,7 @@ NOTHING_YET = Progress(sequence=0, settled=frozenset(), intent=None, sender_id="
 ABSENT_RECORD = LocalRecord(RecordState.ABSENT, frozenset(), {})
 
 
-def progress_after(message: JournalMessage, sequence: int) -> Progress:
+def progress_after(message: JournalMessage, sequence: int, written_at_utc: datetime | None = None) -> Progress:
     """Return where the batch stands when this is its last line."""
     return Progress(
         sequence=sequence,
@@ -128,6 +132,7 @@ def progress_after(message: JournalMessage, sequence: int) -> Progress:
         sender_id=message.sender_id,
         windows=message.windows,
         resting=message.resting,
+        written_at_utc=written_at_utc,
     )
 
 

@@ -21,13 +21,14 @@ from todoku.delivery.engine.admission import Admission
 from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.batch_journal import BatchJournal
 from todoku.delivery.engine.codec import OpenBatch
-from todoku.delivery.engine.journal import NOTHING_YET, Intent, Progress, settle
+from todoku.delivery.engine.journal import NOTHING_YET, Intent, Progress
 from todoku.delivery.engine.lease import Lease
 from todoku.delivery.engine.local_answers import BatchNotes
 from todoku.delivery.engine.options import Ports
 from todoku.delivery.engine.preparing import Prepared
 from todoku.delivery.engine.quiet import quiet_until
 from todoku.delivery.engine.runs import GO, wait_for_change
+from todoku.delivery.engine.takeover import OpenWindow
 from todoku.delivery.engine.turns import Turn
 from todoku.delivery.engine.window import WindowSink
 from todoku.delivery.errors import BatchTaken
@@ -95,58 +96,37 @@ class BatchVisit:
             return VisitEnd.OTHER_SEAL
         # who is the first to have a batch knows that nobody wrote about it; were it otherwise, the fence would say so
         progress = await self._journal.read() if delivered.redelivered else NOTHING_YET
-        if self._journal.pending:
-            self._settle_predecessor(progress)
-            self._agenda = Agenda(self._journal.pending, progress.resting, self._rules, self._clock.now_utc())
-            try:
-                put_back_seconds = await self._send(lease)
-            except BatchTaken:
-                log.warning("delivery.batch_taken", run_id=self._batch.run_id, batch=self._batch.number)
-                if not delivered.redelivered:
-                    await delivered.nak()  # a place in SEND that was made anew: the journal is read next time
-                return VisitEnd.TAKEN
-            if put_back_seconds is not None:
-                await delivered.nak(put_back_seconds)
-                return VisitEnd.PUT_BACK
-        self._ports.answers.forget(self._options.sender_id, self._batch.run_id, self._batch.seal, self._batch.number)
-        await delivered.ack()
-        return VisitEnd.DONE
+        async with lease:
+            end = await self._go_on_after(progress, delivered, lease) if self._journal.pending else VisitEnd.DONE
+        if end is VisitEnd.DONE:
+            self._ports.answers.forget(
+                self._options.sender_id, self._batch.run_id, self._batch.seal, self._batch.number
+            )
+            await delivered.ack()
+        return end
 
-    async def _send(self, lease: Lease) -> float | None:
+    async def _go_on_after(self, progress: Progress, delivered: Delivered, lease: Lease) -> VisitEnd:
+        """Settle what a predecessor left open, and send to everybody who is left."""
+        if progress.intent is not None:
+            window = OpenWindow(self._ports, self._batch, progress, progress.intent)
+            if await window.owner_may_live():
+                return VisitEnd.TAKEN  # not given back: it comes again when its owner does not renew its lease
+            window.settle(self._journal)
+        self._agenda = Agenda(self._journal.pending, progress.resting, self._rules, self._clock.now_utc())
         notes = self._ports.answers.begin(self._batch.run_id, self._batch.seal, self._batch.number)
         try:
-            async with lease:
-                return await self._windows(notes, lease)
+            put_back_seconds = await self._windows(notes, lease)
+        except BatchTaken:
+            log.warning("delivery.batch_taken", run_id=self._batch.run_id, batch=self._batch.number)
+            if not delivered.redelivered:
+                await delivered.nak()  # a place in SEND that was made anew: the journal is read next time
+            return VisitEnd.TAKEN
         finally:
             notes.close()
-
-    # --- where a predecessor stopped ---
-
-    def _settle_predecessor(self, progress: Progress) -> None:
-        """Decide about a window that has an intent and no outcomes."""
-        intent = progress.intent
-        if intent is None:
-            return
-        batch = self._batch
-        record = self._ports.answers.read(progress.sender_id, batch.run_id, batch.seal, batch.number, intent.window)
-        settlement = settle(intent, record)
-        now_utc = self._clock.now_utc()
-        known = settlement.answers
-        people = {index: self._person(index) for index in known}
-        self._journal.note_answers(intent.window, known.values(), people, dict.fromkeys(known, now_utc))
-        why = f"no answer is known: sender {progress.sender_id} ended while the message was on its way"
-        for index in settlement.unknown:
-            self._journal.note(self._person(index), index, RecipientState.UNKNOWN, why, now_utc)
-        log.warning(
-            "delivery.window_settled_for_predecessor",
-            run_id=batch.run_id,
-            batch=batch.number,
-            window=intent.window,
-            record=record.state.value,
-            known=len(settlement.answers),
-            unknown=len(settlement.unknown),
-            free=len(settlement.free),
-        )
+        if put_back_seconds is None:
+            return VisitEnd.DONE
+        await delivered.nak(put_back_seconds)
+        return VisitEnd.PUT_BACK
 
     # --- windows ---
 

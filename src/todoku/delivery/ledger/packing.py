@@ -63,8 +63,8 @@ class PackedLine:
 def line_identity(sequence: int, bus_id: str) -> int:
     """Return the number under which a line is applied once: of its id on the bus, the same at every attempt to store.
 
-    The sequence alone won't do: a server that is killed may have shown a line that it had not stored yet; its writer
-    stores it again, under another sequence, and the old one goes to another line (found by tests/chaos/everything).
+    The sequence alone won't do: a bus that was restored from an older copy gives the sequences of lines that it lost to
+    other lines.
     """
     if not bus_id:
         return sequence

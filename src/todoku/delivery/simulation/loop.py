@@ -153,10 +153,12 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._failed.append(task)
 
     def failed_tasks(self) -> list[str]:
-        """Return the errors of ended tasks that nobody has asked for.
+        """Return the errors of ended tasks that nobody has asked for; none of a process that was killed meanwhile.
 
         asyncio tells of them when it collects garbage, which is at another moment each time a seed is played.
         """
+        if self._process.dead:
+            return []
         return [f"{_name_of(task)}: {task.exception()!r}" for task in self._failed if task._log_traceback]
 
     # --- what the world calls ---

@@ -172,7 +172,7 @@ class WireServer:
                 counts[message.subject] = counts.get(message.subject, 0) + 1
             state["subjects"] = counts
             total = len(counts)
-        return {"state": state, "total": total}
+        return {"state": state, "total": total, "ts": _time_stamp(self.now())}
 
     # --- consumers ---
 
