@@ -32,6 +32,7 @@ async def _sender() -> None:
     from todoku.delivery.signing import KeyFolder, SigningDesk
     from todoku.delivery.transports.smtp import SmtpTransport
     from todoku.kernel.clock import SystemClock
+    from todoku.kernel.garbage import collect_rarely
 
     bus = await Bus.connect(os.environ["TODOKU_NATS_URL"], name="bench-sender")
     await bus.declare()
@@ -43,6 +44,7 @@ async def _sender() -> None:
     home = Path(os.environ["TODOKU_HOME"])
     desk = SigningDesk(KeyFolder(home / "dkim", clock), clock)  # signs nothing while the folder has no key
     sender = Sender(bus, transport, make_renderer, clock, home / "answers", signer_of=desk.signer_of)
+    collect_rarely()
     print("ready", flush=True)
     await sender.run(stop)
     await transport.close()

@@ -25,6 +25,7 @@ from todoku.bus.connection import Bus
 from todoku.config.settings import Settings, embedded_nats_url
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.errors import ConfigurationError, TodokuError
+from todoku.kernel.garbage import collect_rarely
 from todoku.vault import open_vault
 from todoku.vault.types import Vault
 
@@ -120,6 +121,7 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
         ),
         signer_of=ways.desk.signer_of,
     )
+    collect_rarely()
     try:
         await sender.run(stop)
     finally:

@@ -346,7 +346,12 @@ class BatchVisit:
         return self._admission
 
     def _make_limits(self) -> Admission:
-        return Admission(self._ports.paces, self._options, self._order, lambda index: self._person(index).address)
+        people, batch = self._people, self._batch  # not self: that would be a circle with all of the batch in it
+
+        def address_of(index: int) -> str:
+            return (people.get(index) or batch.recipient(index)).address
+
+        return Admission(self._ports.paces, self._options, self._order, address_of)
 
     def _transport(self) -> Transport:
         return self._ports.transports[self._order.transport]

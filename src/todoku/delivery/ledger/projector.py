@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -33,7 +34,8 @@ GATHER_SECONDS = 1.0  # a page may wait so long for a number; it saves most of t
 DRAIN_GATHER_SECONDS = 0.1
 NICENESS = 10  # on a machine that also sends, the ledger may lag and a start may not
 START_KIND = b"ST"  # the record that a run began: it has no outcomes, and is no line
-_LEASE_SECONDS = 60.0
+_LEASE_SECONDS = 10.0  # what a killed projector had in hand comes again after so long
+_UNREADABLE_WAIT_SECONDS = 60.0
 _BACK_OFF = BackOff(base_seconds=0.5, cap_seconds=15.0)
 
 
@@ -124,8 +126,9 @@ class Projector:
         group = await self._in_thread(_pack, delivered)
         for one, why in group.unreadable:
             log.error("ledger.line_unreadable", subject=one.subject, sequence=one.sequence, error=why)
-            await one.nak(_LEASE_SECONDS)
-        changed = await self._apply_until_done(group.lines, stop)
+            await one.nak(_UNREADABLE_WAIT_SECONDS)
+        async with _kept(group.done):
+            changed = await self._apply_until_done(group.lines, stop)
         if changed is None:
             return 0
         for one in group.done:
@@ -176,6 +179,27 @@ class Projector:
                 await self._bus.publish_event(project_id, "run", {"run_id": str(run_id)})
             except BusError as error:
                 log.warning("ledger.event_not_published", run_id=str(run_id), error=error.what)
+
+
+@asynccontextmanager
+async def _kept(delivered: Sequence[Delivered]) -> AsyncIterator[None]:
+    """Keep these lines from others for as long as a slow database takes: given out again they would burden it twice."""
+    keeping = asyncio.create_task(_keep(delivered))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep(delivered: Sequence[Delivered]) -> None:
+    while True:
+        await asyncio.sleep(_LEASE_SECONDS / 3)
+        try:
+            for one in delivered:
+                await one.extend()
+        except BusError as error:
+            log.warning("ledger.lines_not_kept", error=error.what)
 
 
 def _pack(delivered: Sequence[Delivered]) -> _Group:
