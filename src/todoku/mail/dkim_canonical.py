@@ -13,6 +13,7 @@ import re
 from functools import lru_cache
 
 _RUN = re.compile(rb"[ \t]+")
+_LEFT = re.compile(rb"[ ][ \r]")
 _ODD = re.compile(rb"[\r\n\x0b\x0c]")  # bytes.split() takes these for white space, DKIM does not
 
 
@@ -30,10 +31,13 @@ def relaxed_body(body: bytes) -> bytes:
     """Return the body in relaxed form: b"" when it has nothing but white space, else ended by one CRLF."""
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
-    # halving is quicker than a pattern: 4 KB of indented HTML in 12 instead of 45 µs
-    while b"  " in body:
+    # halving is quicker than a pattern that replaces, one look for all that may be left is quicker than two: 4 KB of
+    # indented HTML in 18 µs instead of 24 and 45
+    if b"  " in body:
         body = body.replace(b"  ", b" ")
-    if b" \r" in body:  # two octets are found in a third of the time of three
+    if _LEFT.search(body) is not None:
+        while b"  " in body:
+            body = body.replace(b"  ", b" ")
         body = body.replace(b" \r\n", b"\r\n")
     if body.endswith(b" "):
         body = body[:-1]
