@@ -5,7 +5,7 @@ Roles       intake  receives mail by SMTP and LMTP: vault, then bus, then 250   
             read    MAIL -> reading -> reservations, guests, mail states           (database)
             plan    seals due runs, closes finished ones                           (database)
             send    sealed runs leave at their second                              (no database)
-            book    JOURNAL -> ledger                                              (database)
+            book    JOURNAL -> ledger -> archive                                   (database)
             web     pages                                                          (database)
 Guarantees  a role that fails ends its process with exit code 1, so that the supervisor starts it again; what it held
             is on the bus and is taken up by whoever comes next.
@@ -129,13 +129,16 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def book(stage: Stage, stop: asyncio.Event) -> None:
-    """Carry the journal into the ledger."""
+    """Carry the journal into the ledger, and old months of it into the archive."""
     from todoku.config.django_setup import set_up_django
 
     set_up_django()
+    from todoku.delivery.ledger.keeper import ArchiveKeeper
     from todoku.delivery.ledger.projector import Projector
 
-    await Projector(stage.bus, stage.clock).run(stop)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Projector(stage.bus, stage.clock).run(stop))
+        group.create_task(ArchiveKeeper(stage.settings.ledger_months, stage.clock).run(stop))
 
 
 async def web(stage: Stage, stop: asyncio.Event) -> None:

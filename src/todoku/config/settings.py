@@ -18,6 +18,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_MESSAGE_MAX_OCTETS  a longer message is not sent, default 10000000
           TODOKU_SEAL_LEAD_SECONDS  how long before its due time a run is sealed, default 900
           TODOKU_PRE_SEAL_SECONDS   and a first time, against a database that is away by then, default 86400
+          TODOKU_LEDGER_MONTHS   so long after its end a month's records stay in the database, then they go to the vault
+                                 as Parquet; default 12, 3 at least, 0 = nothing moves by itself
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
           TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
           TODOKU_DEMO            1 when the sample group is played: pages show the outbox
@@ -77,6 +79,7 @@ class Settings:
     message_max_octets: int
     seal_lead_seconds: float
     pre_seal_seconds: float
+    ledger_months: int
     mail_domain: str
     public_url: str
     demo: bool
@@ -116,6 +119,7 @@ class Settings:
             "TODOKU_MESSAGE_MAX_OCTETS": str(self.message_max_octets),
             "TODOKU_SEAL_LEAD_SECONDS": str(self.seal_lead_seconds),
             "TODOKU_PRE_SEAL_SECONDS": str(self.pre_seal_seconds),
+            "TODOKU_LEDGER_MONTHS": str(self.ledger_months),
             "TODOKU_MAIL_DOMAIN": self.mail_domain,
             "TODOKU_PUBLIC_URL": self.public_url,
             "TODOKU_DEMO": "1" if self.demo else "0",
@@ -196,6 +200,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         message_max_octets=_octets(env, "TODOKU_MESSAGE_MAX_OCTETS", 10_000_000),
         seal_lead_seconds=_seconds(env, "TODOKU_SEAL_LEAD_SECONDS", 900.0),
         pre_seal_seconds=_seconds(env, "TODOKU_PRE_SEAL_SECONDS", 86_400.0),
+        ledger_months=_months(env, "TODOKU_LEDGER_MONTHS", 12),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
         public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
         demo=_yes_or_no(env, "TODOKU_DEMO"),
@@ -214,6 +219,13 @@ def _replicas(env: Mapping[str, str], name: str) -> int:
     text = env.get(name) or "0"
     if text not in {"0", "1", "3", "5"}:
         raise ConfigurationError(f"{name} must be 0 (automatic), 1, 3 or 5, not {text!r}")
+    return int(text)
+
+
+def _months(env: Mapping[str, str], name: str, usual: int) -> int:
+    text = env.get(name) or str(usual)
+    if not (text.isascii() and text.isdigit() and (int(text) == 0 or 3 <= int(text) <= 1_200)):
+        raise ConfigurationError(f"{name} must be 0 (never) or 3-1200 months, not {text!r}")
     return int(text)
 
 

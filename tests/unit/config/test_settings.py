@@ -30,6 +30,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("TODOKU_DEMO", "yes"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "10MB"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "999"),
+        ("TODOKU_LEDGER_MONTHS", "2"),
+        ("TODOKU_LEDGER_MONTHS", "a year"),
     ],
 )
 def test_an_odd_value_is_refused_with_its_name(name: str, value: str) -> None:
@@ -48,6 +50,7 @@ def test_a_child_process_gets_the_same_settings() -> None:
         "TODOKU_RELAY_URL": "smtp://a.example,smtp://b.example",
         "TODOKU_TRANSPORTS": "bulk=smtp://c.example",
         "TODOKU_MESSAGE_MAX_OCTETS": "2000000",
+        "TODOKU_LEDGER_MONTHS": "0",
     }
     settings = load_settings(given)
     assert load_settings(settings.environment()) == settings
