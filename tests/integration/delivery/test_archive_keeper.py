@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
 from structlog.testing import capture_logs
 from tests.integration.delivery.delivery_world import until
@@ -49,13 +50,13 @@ def quick_keeper(months: int) -> ArchiveKeeper:
 
 async def test_a_month_that_is_due_leaves_by_itself(old_run: UUID) -> None:
     await keep_until(quick_keeper(3), "ledger.month_archived")
-    assert await asyncio.to_thread(in_database) == 0
+    assert await sync_to_async(in_database)() == 0
 
 
 async def test_a_month_that_is_not_due_stays(old_run: UUID) -> None:
     keeper = ArchiveKeeper(12, NOW)
-    assert await asyncio.to_thread(keeper.look) == []
-    assert await asyncio.to_thread(in_database) == 67
+    assert await sync_to_async(keeper.look)() == []
+    assert await sync_to_async(in_database)() == 67
 
 
 async def test_never_is_never(old_run: UUID) -> None:
@@ -64,7 +65,7 @@ async def test_never_is_never(old_run: UUID) -> None:
     await asyncio.sleep(0.2)
     stop.set()
     await task
-    assert await asyncio.to_thread(in_database) == 67
+    assert await sync_to_async(in_database)() == 67
 
 
 async def test_a_month_that_does_not_add_up_is_named_each_time_and_stays(old_run: UUID) -> None:
@@ -72,10 +73,10 @@ async def test_a_month_that_does_not_add_up_is_named_each_time_and_stays(old_run
         with connection.cursor() as cursor:
             cursor.execute("UPDATE run_tally SET sent = sent + 1 WHERE run_id = %s", [old_run])
 
-    await asyncio.to_thread(falsify)
+    await sync_to_async(falsify)()
     told = await keep_until(quick_keeper(3), "ledger.month_not_archived")
     assert "ledger.month_archived" not in told
-    assert await asyncio.to_thread(in_database) == 67
+    assert await sync_to_async(in_database)() == 67
 
 
 def test_while_another_archives_it_is_put_off(old_run: UUID) -> None:
