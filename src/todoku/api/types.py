@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from todoku.projects.signatures import address_in, sign
+
 
 class Scope(StrEnum):
     """What a key may do: look (with the names behind the numbers), or act as well."""
@@ -30,8 +32,8 @@ class KeyInfo:
 
     @property
     def by(self) -> str:
-        """Return how audit lines name this key."""
-        return f"api: {self.name}"
+        """Return how audit lines name this key, with the address of its holder where it is a person's."""
+        return sign(f"api: {self.name}", address_in(self.created_by))
 
 
 @dataclass(frozen=True, slots=True)

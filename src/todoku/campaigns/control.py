@@ -28,6 +28,7 @@ from todoku.campaigns.transitions import (
 )
 from todoku.campaigns.types import CampaignState, Plan, RunState
 from todoku.kernel.clock import Clock
+from todoku.projects.signatures import same_person, shown_name
 
 _OPEN = (CampaignState.SCHEDULED, CampaignState.ACTIVE, CampaignState.PAUSED)
 
@@ -125,8 +126,8 @@ def approve(project_id: str, campaign_id: UUID, *, by: str, clock: Clock) -> Non
         if campaign.approval_asked_at is None:
             raise WrongState("nobody asked for an approval of this campaign")
         if campaign.approval_given_at is not None:
-            raise WrongState(f"{campaign.approval_given_by} has approved it already")
-        if _same_person(by, campaign.approval_asked_by) or _same_person(by, campaign.edited_by):
+            raise WrongState(f"{shown_name(campaign.approval_given_by)} has approved it already")
+        if same_person(by, campaign.approval_asked_by) or same_person(by, campaign.edited_by):
             raise SecondPersonNeeded(
                 "who wrote or scheduled a campaign can't approve it", todo="ask a colleague to approve it"
             )
@@ -161,7 +162,3 @@ def _only_run(rows: QuerySet[Run]) -> UUID | None:
     """Return the run when it is the only one, so that its own page tells of it too."""
     ids = list(rows.exclude(state__in=OVER).values_list("id", flat=True)[:2])
     return ids[0] if len(ids) == 1 else None
-
-
-def _same_person(one: str, other: str) -> bool:
-    return one.strip().casefold() == other.strip().casefold()

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from todoku.campaigns.types import CampaignState, LateChoice, RunKind, RunState
+from todoku.projects.signatures import LONGEST
 
 
 class Campaign(models.Model):
@@ -30,12 +31,12 @@ class Campaign(models.Model):
     version = models.PositiveIntegerField(default=1)
     occurrences = models.PositiveIntegerField(default=0)
     scheduled_through = models.DateTimeField(null=True)
-    approval_asked_by = models.CharField(max_length=254, blank=True)
+    approval_asked_by = models.CharField(max_length=LONGEST, blank=True)
     approval_asked_at = models.DateTimeField(null=True)
-    approval_given_by = models.CharField(max_length=254, blank=True)
+    approval_given_by = models.CharField(max_length=LONGEST, blank=True)
     approval_given_at = models.DateTimeField(null=True)
-    created_by = models.CharField(max_length=254)
-    edited_by = models.CharField(max_length=254, blank=True)
+    created_by = models.CharField(max_length=LONGEST)
+    edited_by = models.CharField(max_length=LONGEST, blank=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -108,7 +109,7 @@ class Run(models.Model):
     test_addresses = models.JSONField(default=list)
     test_guest = models.JSONField(null=True)
     undelivered_kept = models.BooleanField(default=False)
-    acknowledged_by = models.CharField(max_length=254, blank=True)
+    acknowledged_by = models.CharField(max_length=LONGEST, blank=True)
     acknowledged_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -157,7 +158,7 @@ class Audit(models.Model):
     campaign_id = models.UUIDField()
     run_id = models.UUIDField(null=True)
     at = models.DateTimeField()
-    by = models.CharField(max_length=254)
+    by = models.CharField(max_length=LONGEST)
     action = models.CharField(max_length=64)
     detail = models.TextField(blank=True)
 

@@ -235,7 +235,7 @@ def approve(campaign: Campaign, project: Project, by: By = "", as_json: AsJson =
     member = next((one for one in projects.list_members(project) if one.email == by.strip().casefold()), None)
     if member is None or not member.may(Right.SEND_CAMPAIGNS):
         raise NotFound(f"no member who may send campaigns signs in as {by!r}", todo="say who approves: --by ADDRESS")
-    services.approve(project, row.id, by=member.display_name, clock=CLOCK)
+    services.approve(project, row.id, by=member.signature, clock=CLOCK)
     _done(project, row, as_json)
 
 

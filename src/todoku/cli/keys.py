@@ -24,6 +24,7 @@ def key(
     project: ProjectId,
     name: Annotated[str, typer.Argument(help="Which program will use it; audit lines say so.")],
     scope: Annotated[list[str] | None, typer.Option(help="read, write; read alone when left out.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Address of the member who will hold it.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key for the api; it is printed once and kept nowhere."""
@@ -35,7 +36,7 @@ def key(
         scopes = [Scope(one) for one in scope or ["read"]]
     except ValueError as error:
         raise typer.BadParameter(f"{error}: read or write", param_hint="--scope") from error
-    made = services.create_key(project, name=name, scopes=scopes, by=who(""), clock=SystemClock())
+    made = services.create_key(project, name=name, scopes=scopes, by=who(by), clock=SystemClock())
     if as_json:
         print(json.dumps({"id": str(made.info.id), "token": made.token, "scopes": sorted(made.info.scopes)}))
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from todoku.projects.signatures import sign
+
 
 class Role(StrEnum):
     """What a member may do; each role is listed with its rights in RIGHTS."""
@@ -84,6 +86,11 @@ class Membership:
     display_name: str
     project_id: str
     role: Role
+
+    @property
+    def signature(self) -> str:
+        """Return how this member's acts are signed."""
+        return sign(self.display_name, self.email)
 
     def may(self, right: Right) -> bool:
         """Tell whether this member's role carries the right."""

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from todoku.api import services as keys
+from todoku.api.types import Scope
 from todoku.campaigns import occurrence_desk, policies, queries, services
 from todoku.campaigns.errors import NotSchedulable, SecondPersonNeeded, WrongState
 from todoku.campaigns.models import Run
@@ -20,6 +22,7 @@ from todoku.kernel.clock import VirtualClock
 from todoku.kernel.ids import new_id
 from todoku.projects import queries as project_queries
 from todoku.projects import services as projects
+from todoku.projects.signatures import sign
 
 Draft = Callable[..., UUID]
 Invite = Callable[..., None]
@@ -54,6 +57,18 @@ def test_nothing_leaves_before_a_second_person_says_so(careful: str, scheduled: 
     assert not queries.get_run(careful, run.id).awaits_approval
     with pytest.raises(WrongState, match="already"):
         services.approve(careful, run.campaign_id, by="third@example.com", clock=clock)
+
+
+def test_who_scheduled_by_a_key_of_their_own_is_no_second_person(
+    careful: str, draft: Draft, invite: Invite, clock: VirtualClock
+) -> None:
+    invite(1)
+    campaign_id = draft()
+    key = keys.create_key(careful, name="till", scopes=[Scope.WRITE], by=COLLEAGUE, clock=clock).info
+    services.schedule(careful, campaign_id, due_at_utc=clock.now_utc() + HOUR, by=key.by, clock=clock)
+    with pytest.raises(SecondPersonNeeded):
+        services.approve(careful, campaign_id, by=sign("佐藤", COLLEAGUE), clock=clock)
+    services.approve(careful, campaign_id, by=sign("佐藤", "third@example.com"), clock=clock)
 
 
 def test_who_wrote_the_words_last_may_not_approve_them_either(

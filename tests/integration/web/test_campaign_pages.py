@@ -165,9 +165,10 @@ def test_readiness_is_said_in_words(house: House, owner: Client, run_id: UUID) -
 def test_a_second_person_approves_and_nobody_their_own(
     house: House, owner: Client, sign_in: Callable[[str], Client]
 ) -> None:
-    from todoku.projects.models import Project
+    from todoku.projects.models import Project, User
 
     Project.objects.filter(id=house.project_id).update(requires_approval=True)
+    User.objects.all().update(display_name="佐藤")  # a name is no identity
     assert _send(owner, house, {**ONCE, "due": _due(3)}).status_code == 302
     url = f"/campaigns/{house.campaign_id}/approve"
     own = owner.get(f"/runs/{_run_id(house)}").content.decode()
@@ -183,7 +184,10 @@ def test_a_second_person_approves_and_nobody_their_own(
     assert colleague.post(url).status_code == 302
     given = queries.get(house.project_id, house.campaign_id).approval
     assert given is not None
-    assert given.given_by == "manager"
+    assert given.given_by == f"佐藤 <{house.email(Role.MANAGER)}>"
+    history = colleague.get(f"/runs/{_run_id(house)}").content.decode()
+    assert "佐藤" in history
+    assert house.email(Role.OWNER) not in history, "pages show names"
     assert sign_in(house.email(Role.VIEWER)).post(url).status_code == 403
 
 

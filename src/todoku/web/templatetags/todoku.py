@@ -16,6 +16,7 @@ from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from todoku.projects.signatures import shown_name
 from todoku.web import words
 from todoku.web.ports import ports
 
@@ -164,6 +165,12 @@ def part_name(part: str) -> str:
 def act_name(action: str) -> str:
     """Name an action of the audit log; an unknown one is shown as it is."""
     return str(words.ACTS.get(action, action))
+
+
+@register.filter
+def signed_by(signature: str) -> str:
+    """Return the name of who did something, without the address that tells people of one name apart."""
+    return shown_name(signature)
 
 
 @register.filter

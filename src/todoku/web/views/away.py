@@ -40,7 +40,7 @@ def remedy(request: MemberRequest) -> HttpResponse:
     if action not in REMEDIES or not ids:
         messages.error(request, _("There is nothing left to do that for; somebody may have been faster."))
         return redirect("away")
-    results = services.remedy(request.project.id, ids, action, by=request.member.display_name, clock=ports().clock)
+    results = services.remedy(request.project.id, ids, action, by=request.member.signature, clock=ports().clock)
     done = sum(1 for one in results if not one.problem)
     if done:
         text = ngettext("Done for %(n)d run.", "Done for %(n)d runs.", done)

@@ -17,6 +17,7 @@ from todoku.campaigns.errors import CampaignsError, NotSchedulable
 from todoku.campaigns.types import CampaignRow, CampaignState, RunState
 from todoku.guests import queries as guests
 from todoku.guests.errors import GuestMissing
+from todoku.projects.signatures import same_person
 from todoku.projects.types import Right
 from todoku.web import words
 from todoku.web.campaign_form import criteria
@@ -80,7 +81,7 @@ def campaign(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
 @needs(Right.SEE_CAMPAIGNS, "POST")
 def act(request: MemberRequest, campaign_id: UUID, action: str) -> HttpResponse:
     """Pause, resume, stop, back to draft, duplicate."""
-    project_id, by, clock = request.project.id, request.member.display_name, ports().clock
+    project_id, by, clock = request.project.id, request.member.signature, ports().clock
     right = ACTIONS[action][1] if action in ACTIONS else Right.EDIT_CAMPAIGNS
     if action not in {*ACTIONS, "duplicate"}:
         raise Http404
@@ -103,7 +104,7 @@ def approve(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
     """Give the second person's word."""
     find(request, campaign_id)
     try:
-        services.approve(request.project.id, campaign_id, by=request.member.display_name, clock=ports().clock)
+        services.approve(request.project.id, campaign_id, by=request.member.signature, clock=ports().clock)
         messages.success(request, _("Approved."))
     except CampaignsError as error:
         messages.error(request, _("That is not possible now: %(why)s") % {"why": error})
@@ -122,7 +123,7 @@ def send_test(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
             campaign_id,
             addresses=typed.replace(",", " ").replace("、", " ").split(),
             guest_id=UUID(guest) if guest and request.member.may(Right.SEE_GUESTS) else None,
-            by=request.member.display_name,
+            by=request.member.signature,
             clock=ports().clock,
             language=get_language() or "ja",
         )
@@ -141,7 +142,7 @@ def waiting_banner(request: MemberRequest, row: CampaignRow) -> dict[str, Any]:
     """Return what the banner about approval needs; `may` is False for those who asked for it."""
     waits = waits_for_approval(row)
     asked_by = row.approval.asked_by if row.approval is not None else ""
-    may = request.member.may(Right.SEND_CAMPAIGNS) and asked_by != request.member.display_name
+    may = request.member.may(Right.SEND_CAMPAIGNS) and not same_person(asked_by, request.member.signature)
     return {"waits": waits, "asked_by": asked_by, "may": may}
 
 

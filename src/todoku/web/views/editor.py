@@ -46,7 +46,7 @@ def new(request: MemberRequest) -> HttpResponse:
                 name=form.cleaned_data["name"],
                 content=form.content(),
                 audience=form.audience(),
-                by=request.member.display_name,
+                by=request.member.signature,
                 clock=ports().clock,
             )
             messages.success(request, _("Saved."))
@@ -75,7 +75,7 @@ def edit(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
             content=form.content(),
             audience=form.audience(),
             version=int(version) if version.isdecimal() else row.version,
-            by=request.member.display_name,
+            by=request.member.signature,
             clock=ports().clock,
         )
     except CampaignsError:

@@ -124,7 +124,7 @@ def resend(request: MemberRequest, run_id: UUID) -> HttpResponse:
         return redirect("run", run_id=run_id)
     try:
         made = services.send_to_not_reached(
-            request.project.id, run_id, states=states, by=request.member.display_name, clock=ports().clock
+            request.project.id, run_id, states=states, by=request.member.signature, clock=ports().clock
         )
     except CampaignsError as error:
         messages.error(request, _("That is not possible now: %(why)s") % {"why": error})
@@ -141,7 +141,7 @@ def run_act(request: MemberRequest, run_id: UUID, action: str) -> HttpResponse:
     _find(request, run_id)
     try:
         getattr(services, RUN_ACTIONS[action])(
-            request.project.id, run_id, by=request.member.display_name, clock=ports().clock
+            request.project.id, run_id, by=request.member.signature, clock=ports().clock
         )
     except CampaignsError as error:
         messages.error(request, _("That is not possible now: %(why)s") % {"why": error})

@@ -49,7 +49,7 @@ def send(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
             _schedule(request, row, form)
             messages.success(request, _("Scheduled. It will be sealed shortly before it leaves."))
         else:
-            services.send_now(request.project.id, row.id, by=request.member.display_name, clock=ports().clock)
+            services.send_now(request.project.id, row.id, by=request.member.signature, clock=ports().clock)
         hub.publish(request.project.id, "run", {"campaign_id": str(row.id)})
         return redirect("campaign", campaign_id=row.id)
     except NotSchedulable as error:
@@ -76,7 +76,7 @@ def reschedule(request: MemberRequest, campaign_id: UUID) -> HttpResponse:
                 row.id,
                 due_at_utc=form.due_at_utc,
                 plan=_kept_start(form.plan, row.plan),
-                by=request.member.display_name,
+                by=request.member.signature,
                 clock=ports().clock,
             )
         except NotSchedulable as error:
@@ -102,7 +102,7 @@ def starts(request: MemberRequest) -> HttpResponse:
 
 
 def _schedule(request: MemberRequest, row: CampaignRow, form: PlanForm) -> None:
-    project_id, by, clock = request.project.id, request.member.display_name, ports().clock
+    project_id, by, clock = request.project.id, request.member.signature, ports().clock
     if row.state is CampaignState.SCHEDULED:
         plan = _kept_start(form.plan, row.plan)
         services.reschedule(project_id, row.id, due_at_utc=form.due_at_utc, plan=plan, by=by, clock=clock)
