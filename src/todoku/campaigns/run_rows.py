@@ -119,4 +119,5 @@ def _run_row(run: Run, tallies: Mapping[str, int]) -> RunRow:
         source_run_id=run.source_run,
         pre_sealed=run.pre_sealed_at is not None and run.sealed_at is None,
         awaits_approval=run.awaits_approval,
+        sent_at_once=run.created_at >= run.due_at,
     )

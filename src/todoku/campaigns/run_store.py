@@ -220,7 +220,7 @@ def mark_started(run: OpenRun, start: StartRecord, now_utc: datetime) -> bool:
             run_began(row.project_id, row.campaign_id, row.kind)
         late = max(0.0, (start.started_at_utc - row.due_at).total_seconds())
         older = ", with the audience of the day before" if start.order.provisional else ""
-        act = Act("run.started", PLANNER, now_utc, f"{late:.1f} s late, seal {start.seal}{older}")
+        act = Act("run.started", PLANNER, start.started_at_utc, f"{late:.1f} s late, seal {start.seal}{older}")
         record(act, row.project_id, row.campaign_id, row.id)
         return True
 

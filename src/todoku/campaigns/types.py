@@ -208,7 +208,8 @@ class RunRow:
     reason in Japanese when the planner gave it; "" when it is a person's own words. occurrence: its number within the
     campaign, from 1; 0 for resend and test. cause: why it is or was late, as far as that can be known.
     to_send: None until sealed. source_run_id: whose unreached it goes to. pre_sealed: the audience of the day before
-    is frozen, a fresh one will replace it. awaits_approval: sealed or not, it waits for a second person.
+    is frozen, a fresh one will replace it. awaits_approval: sealed or not, it waits for a second person. sent_at_once:
+    it was due when it was made, so it leaves as soon as its audience is frozen.
     """
 
     id: UUID
@@ -233,6 +234,7 @@ class RunRow:
     source_run_id: UUID | None = None
     pre_sealed: bool = False
     awaits_approval: bool = False
+    sent_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from todoku.guests import services as guest_services
 from todoku.guests.types import Audience, SuppressionReason
 from todoku.kernel.clock import Clock
 from todoku.projects import services as project_services
+from todoku.projects.signatures import sign
 
 
 def tell(*, password: str | None, clock: Clock) -> UUID:
@@ -56,6 +57,6 @@ def _campaign(clock: Clock) -> UUID:
         name=CAMPAIGN_NAME,
         content=CampaignContent(subject=words.subject, html=words.html, text=words.text),
         audience=Audience(),
-        by=STAFF[2][0],
+        by=sign(STAFF[2][1], STAFF[2][0]),
         clock=clock,
     )

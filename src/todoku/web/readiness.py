@@ -22,6 +22,7 @@ from todoku.web.templatetags.todoku import clock, day_and_time
 
 SOON = timedelta(hours=1)
 NOTEWORTHY_SECONDS = 1.0
+NOTEWORTHY_AT_ONCE_SECONDS = 60.0  # who says "now" knows that the list has to be frozen first
 
 
 class Group(StrEnum):
@@ -138,13 +139,21 @@ def run_sentence(run: RunRow, now_utc: datetime) -> str:
 
 
 def late_by(run: RunRow | None, now_utc: datetime) -> str:
-    """Return how late a run began, or is by now; "" when less than a second."""
+    """Return how late a run began, or is by now; "" when that is nothing to speak of."""
     if run is None:
         return ""
     seconds = run.seconds_late
     if seconds is None and run.state in (RunState.PLANNED, RunState.SEALING, RunState.SEALED):
         seconds = (now_utc - run.due_at_utc).total_seconds()
-    return lateness_words(seconds) if seconds is not None and seconds >= NOTEWORTHY_SECONDS else ""
+    return lateness_words(seconds) if seconds is not None and seconds >= _noteworthy_seconds(run) else ""
+
+
+def _noteworthy_seconds(run: RunRow) -> float:
+    return NOTEWORTHY_AT_ONCE_SECONDS if run.sent_at_once else NOTEWORTHY_SECONDS
+
+
+def _is_late(run: RunRow, now_utc: datetime) -> bool:
+    return now_utc > run.due_at_utc + timedelta(seconds=_noteworthy_seconds(run))
 
 
 def _draft(row: CampaignRow) -> str:
@@ -156,8 +165,10 @@ def _draft(row: CampaignRow) -> str:
 
 
 def _planned(run: RunRow, now_utc: datetime) -> str:
-    if now_utc > run.due_at_utc + timedelta(seconds=NOTEWORTHY_SECONDS):
+    if _is_late(run, now_utc):
         return reason_words(run.cause, run.cause_ja) or _t("Late; it starts as soon as it can.")
+    if run.sent_at_once:
+        return _t("Leaves in a moment, as soon as its list is frozen.")
     leaves = day_and_time(run.due_at_utc)
     if run.pre_sealed:
         return _t("%(people)s, list of the day before; it is made fresh shortly before, leaves %(at)s") % {
@@ -169,7 +180,7 @@ def _planned(run: RunRow, now_utc: datetime) -> str:
 
 def _sealed(run: RunRow, now_utc: datetime) -> str:
     ready = _t("Sealed, %(people)s") % {"people": people(_to_send(run))}
-    if now_utc > run.due_at_utc + timedelta(seconds=NOTEWORTHY_SECONDS):
+    if _is_late(run, now_utc):
         return _t("%(ready)s; late: %(why)s") % {
             "ready": ready,
             "why": reason_words(run.cause, run.cause_ja) or _t("it starts as soon as it can"),

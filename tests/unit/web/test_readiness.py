@@ -72,6 +72,16 @@ def test_late_says_why() -> None:
     assert late_by(_run(RunState.SENDING, seconds_late=0.2), NOW) == "", "on its second"
 
 
+def test_who_says_now_hears_of_no_lateness_while_the_list_is_frozen() -> None:
+    run = _run(RunState.PLANNED, sent_at_once=True)
+    moment = DUE + timedelta(seconds=5)
+    assert late_by(run, moment) == ""
+    assert run_sentence(run, moment) == "Leaves in a moment, as soon as its list is frozen."
+    assert late_by(replace(run, state=RunState.FINISHED, seconds_late=5.0), moment) == ""
+    assert late_by(run, DUE + timedelta(seconds=61)) == "+1 min 1 s"
+    assert "Late" in run_sentence(run, DUE + timedelta(seconds=61))
+
+
 @pytest.mark.parametrize(
     ("row", "group"),
     [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -27,6 +28,7 @@ from todoku.web.schedule_words import late_words, localized, repeat_words
 from todoku.web.views.editor import find
 
 SHOWN_STARTS = 5
+_USUAL_HOUR = 10
 
 
 @needs(Right.SEND_CAMPAIGNS, "GET", "POST")
@@ -162,8 +164,14 @@ def _form(request: MemberRequest, row: CampaignRow, data: Any = None) -> PlanFor
     waiting = run is not None and run.state in (RunState.PLANNED, RunState.SEALED, RunState.SEALING, RunState.PAUSED)
     due = row.due_at_utc or (run.due_at_utc if run is not None and waiting else None)
     if due is None:
-        due = (ports().clock.now_utc() + timedelta(days=1)).replace(minute=0, second=0, microsecond=0)
+        due = _usual_time_tomorrow(ports().clock.now_utc(), request.project.time_zone)
     return _unbound_form(request, plan_values(row.plan, due, request.project.time_zone), strict=False)
+
+
+def _usual_time_tomorrow(now_utc: datetime, time_zone: str) -> datetime:
+    """Return tomorrow's 10:00 of the project: nobody wants their mail at whatever hour the page was opened."""
+    tomorrow = now_utc.astimezone(ZoneInfo(time_zone)) + timedelta(days=1)
+    return tomorrow.replace(hour=_USUAL_HOUR, minute=0, second=0, microsecond=0).astimezone(UTC)
 
 
 def _unbound_form(request: MemberRequest, data: Any, *, strict: bool = True) -> PlanForm:
