@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 # A dead owner's batch comes at the latest after one lease and a third, for it is renewed three times a lease; once more
 # after two and a third. In between lies what makes the difference.
-_SILENT_LEASES = 1.5
+SILENT_LEASES = 1.5
 
 
 class OpenWindow:
@@ -46,7 +46,7 @@ class OpenWindow:
         written_at_utc = self._progress.written_at_utc
         assert written_at_utc is not None, "an intent stands in a line"
         silent_seconds = (await self._ports.bus.now_utc(JOURNAL) - written_at_utc).total_seconds()
-        if silent_seconds >= _SILENT_LEASES * self._ports.options.lease_seconds:
+        if silent_seconds >= SILENT_LEASES * self._ports.options.lease_seconds:
             return False
         log.info(
             "delivery.window_left_to_its_owner",

@@ -11,7 +11,7 @@ from todoku.bus.buckets import Bucket, OnChange, Watch
 from todoku.bus.connection import Bus
 from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.streams import RUNS_BUCKET, SEND, STOPS_BUCKET
-from todoku.delivery.engine import active_run, visit
+from todoku.delivery.engine import active_run, takeover, visit
 from todoku.delivery.engine.agenda import Agenda, RetryRules
 from todoku.delivery.engine.codec import decode_order, encode_order
 from todoku.delivery.engine.journal import LocalRecord, RecordState, Rest, StartRecord
@@ -250,6 +250,16 @@ class WakeSettled(Bug):
         return patch.object(visit, "Agenda", new=_SleeplessAgenda)
 
 
+class ImpatientHeir(Bug):
+    """Whatever comes again is taken for a dead sender's, also when the bus forgot who has it."""
+
+    name = "impatient-heir"
+
+    def planted(self) -> AbstractContextManager[object]:
+        """Let nobody wait for an owner's silence; the engine had this bug until a killed NATS showed it."""
+        return patch.object(takeover, "SILENT_LEASES", new=0.0)
+
+
 SOUND = Bug()
 BUGS: dict[str, Bug] = {
     bug.name: bug
@@ -264,6 +274,7 @@ BUGS: dict[str, Bug] = {
         IgnorePause(),
         TwoSeals(),
         WakeSettled(),
+        ImpatientHeir(),
     )
 }
 

@@ -18,6 +18,7 @@ from todoku.delivery.engine.codec import decode_batch, decode_journal, decode_or
 from todoku.delivery.engine.journal import JournalMessage, StartRecord, unpack_settled
 from todoku.delivery.engine.runs import GO, PAUSED, STOPPED, stop_key
 from todoku.delivery.engine.starts import is_start_subject
+from todoku.delivery.engine.takeover import SILENT_LEASES
 from todoku.delivery.simulation.machines import Process
 from todoku.delivery.simulation.notes import Disk
 from todoku.delivery.simulation.relay import Attempt, Fate
@@ -30,12 +31,16 @@ BatchKey = tuple[str, int, int]  # run, seal, batch
 
 @dataclass(slots=True)
 class BatchBook:
-    """What is true about one sealed batch. addresses: by index. line: the last one in the journal, by `owner`."""
+    """What is true about one sealed batch. addresses: by index. line: the last one in the journal, by `owner`.
+
+    line_at: when it was stored.
+    """
 
     key: BatchKey
     addresses: list[str]
     line: JournalMessage | None = None
     owner: str = ""
+    line_at: float = 0.0
     settled: dict[int, RecipientState] = field(default_factory=dict)
 
 
@@ -137,7 +142,7 @@ class Judge:
             book = self.batches[line.run_id, line.seal, int(line.batch)]
             self._check_chain(book, line, message)
             self._check_outcomes(run, book, line)
-            book.line, book.owner = line, line.sender_id
+            book.line, book.owner, book.line_at = line, line.sender_id, self._world.now
         for one in line.outcomes:
             if one.address in run.outcomes:
                 self._violated("I2", f"{one.address} has {run.outcomes[one.address]} and now {one.state}")
@@ -204,6 +209,9 @@ class Judge:
         if before is None or before.intent is None or index not in before.intent.indexes:
             self._violated("I3", f"{address} is unknown and was in no window")
             return
+        silent = self._world.now - book.line_at >= SILENT_LEASES * self._lease_seconds
+        if not silent and not self._known_to_be_dead(before.sender_id, line.sender_id):
+            self._violated("I3", f"{address} is unknown, and {before.sender_id} may have been at work a moment ago")
         for disk in self.disks:
             owner = disk.owners.get(before.sender_id)
             heir = disk.owners.get(line.sender_id)
@@ -214,6 +222,16 @@ class Judge:
             notes = disk.files.get((before.sender_id, *book.key), [])
             if not any(note[:2] == (before.intent.window, index) and note[2] is None for note in notes):
                 self._violated("I3", f"{address} is unknown, and {before.sender_id} never began it")
+
+    def _known_to_be_dead(self, sender_id: str, heir_id: str) -> bool:
+        """Tell whether the heir can know that this sender will write nothing any more: it is the same, or its lock."""
+        if sender_id == heir_id:
+            return True
+        for disk in self.disks:
+            owner = disk.owners.get(sender_id)
+            if owner is not None and heir_id in disk.owners:
+                return owner[0].dead and owner[1] == disk.machine.boots
+        return False
 
     # --- what is handed over ---
 
