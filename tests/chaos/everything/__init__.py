@@ -7,4 +7,5 @@ Reads       the sink's list of (run, recipient), the ledger's rows.
 Writes      a temporary home.
 Guarantees  a round is made by its seed: which process meets which fault when, and for how long. Where in the work it
             falls depends on the machine, so a failing seed fails often, not always.
+            From the middle of the rounds on, a second planner and a second projector are at work too.
 """

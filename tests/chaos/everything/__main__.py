@@ -62,6 +62,8 @@ def main() -> int:
         world.start_roles()
         for number in range(options.rounds):
             seed = options.first + (0 if options.same else number)
+            if number == options.rounds // 2 > 0:
+                world.start_partners()
             rounds.append(_round(world, seed))
             _tell(rounds[-1])
             if rounds[-1].violations:

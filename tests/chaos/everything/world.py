@@ -24,6 +24,7 @@ from todoku.engines.postgres import EmbeddedPostgres
 
 HERE = Path(__file__).parent
 ROLES = {"send-1": "send", "send-2": "send", "plan": "plan", "book": "book"}
+PARTNERS = {"plan-2": "plan", "book-2": "book"}  # never hurt: they do the others' work, and do it at the same time
 TARGETS = (*ROLES, "send-1", "send-2", "nats", "postgres")  # senders twice: there the money is
 
 
@@ -70,10 +71,14 @@ class World:
         os.environ["TODOKU_RELAY_URL"] = f"smtp://127.0.0.1:{self._sink_port}"
 
     def start_roles(self) -> None:
-        """Start every role that does not run."""
+        """Start one planner, one projector and two senders."""
         for name in ROLES:
-            if name not in self._processes or self._processes[name].poll() is not None:
-                self._start(name)
+            self._start(name)
+
+    def start_partners(self) -> None:
+        """Start a second planner and a second projector, for good."""
+        for name in PARTNERS:
+            self._start(name)
 
     def stop(self) -> None:
         """End everything."""
@@ -120,7 +125,7 @@ class World:
 
     def _start(self, name: str) -> None:
         with (self._home / f"{name}.log").open("ab") as log:
-            command = [sys.executable, str(HERE / "role_process.py"), ROLES[name]]
+            command = [sys.executable, str(HERE / "role_process.py"), (ROLES | PARTNERS)[name]]
             self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def _members(self, target: str) -> list[psutil.Process]:
