@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -30,11 +29,10 @@ from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
 from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
-from todoku.delivery.ledger import projector as projector_module
 from todoku.delivery.ledger import queries, services
 from todoku.delivery.ledger.audit import audit_run
 from todoku.delivery.ledger.months import month_of
-from todoku.delivery.ledger.packing import PackedLine, pack_line
+from todoku.delivery.ledger.packing import pack_line
 from todoku.delivery.ledger.projector import Projector
 from todoku.delivery.ledger.store import LedgerStore
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
@@ -157,35 +155,6 @@ async def test_two_projectors_apply_each_line_once(bus: Bus) -> None:
     await asyncio.gather(one.drain(), other.drain())
     assert await balance(run_id, 1_200) == RunBalance(planned=1_200, sent=1_200)
     assert await sync_to_async(count_rows)("delivery", run_id) == 1_200
-
-
-async def test_lines_that_a_slow_database_takes_long_for_are_not_given_to_another(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given out again, they would burden a slow database twice."""
-    monkeypatch.setattr(projector_module, "_LEASE_SECONDS", 0.5)
-    run_id, stop, begun, may_go_on = make_order().run_id, asyncio.Event(), threading.Event(), threading.Event()
-    for batch in range(10):
-        await write_line(bus, run_id, str(batch), (outcome(batch),))
-    apply = LedgerStore.apply
-
-    def slowly(store: LedgerStore, lines: Sequence[PackedLine]) -> set[tuple[str, UUID]]:
-        begun.set()
-        assert may_go_on.wait(30)
-        return apply(store, lines)
-
-    monkeypatch.setattr(LedgerStore, "apply", slowly)
-    slow = projector_of(bus, run_id)
-    working = asyncio.create_task(slow.run(stop))
-    await until(begun.is_set)
-    other = await slow._open()
-    assert await other.fetch(10, 2.0) == [], "a line was given out again after its lease"
-    may_go_on.set()
-    await until(lambda: slow.counts.recipients == 10)
-    stop.set()
-    await working
-    await other.close()
-    assert await balance(run_id, 10) == RunBalance(planned=10, sent=10)
 
 
 async def test_a_database_that_is_away_makes_the_ledger_late_only(
