@@ -20,12 +20,15 @@ class Line:
     def __init__(self, failures: int = 0) -> None:
         self.kept = 0
         self.failures = failures
+        self.twice = asyncio.Event()
 
     async def extend(self) -> None:
         if self.failures:
             self.failures -= 1
             raise BusUnavailable("away")
         self.kept += 1
+        if self.kept == 2:
+            self.twice.set()
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +36,15 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projector, "_LEASE_SECONDS", 0.003)
 
 
-async def keep(lines: list[Line], times: int) -> None:
+async def keep_twice(lines: list[Line]) -> None:
     async with asyncio.timeout(10), projector._kept(cast(Any, lines)):
-        while min(line.kept for line in lines) < times:
-            await asyncio.sleep(0)
+        for line in lines:
+            await line.twice.wait()
 
 
 async def test_every_line_is_kept_as_long_as_it_takes_and_no_longer() -> None:
     lines = [Line() for _ in range(3)]
-    await keep(lines, 2)
+    await keep_twice(lines)
     counts = [line.kept for line in lines]
     for _ in range(50):
         await asyncio.sleep(0)
@@ -49,4 +52,4 @@ async def test_every_line_is_kept_as_long_as_it_takes_and_no_longer() -> None:
 
 
 async def test_a_bus_that_is_away_for_a_while_ends_nothing() -> None:
-    await keep([Line(failures=2)], 1)
+    await keep_twice([Line(failures=2)])
