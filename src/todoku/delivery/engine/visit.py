@@ -79,6 +79,7 @@ class BatchVisit:
         self._people: dict[int, Recipient] = {}  # of the windows in hand
         self._admission = self._make_limits()
         self._windows_done = 0
+        self._went_away_empty = False
 
     async def work(self, delivered: Delivered) -> VisitEnd:
         """Go through the protocol; raises BusError when the bus is away, OSError when notes can't be written.
@@ -146,6 +147,7 @@ class BatchVisit:
             ahead = ahead or await self._prepare(())
             await self._gather(len(ahead))
             admitted, later = self._admit(ahead)
+            self._went_away_empty = not admitted
             if not admitted:
                 come_back_seconds = await self._wait(ahead, now_utc)
                 if come_back_seconds is not None:
@@ -165,10 +167,16 @@ class BatchVisit:
         return list(made)
 
     async def _gather(self, count: int) -> None:
-        """Let a paced window gather so many, for at most a quarter of a second; the first one leaves at once."""
+        """Let a paced window gather so many, for at most a quarter of a second; the first one leaves at once.
+
+        Who found nothing left gathers for a part of it: else two runs of one pace that wake up in step stay in step,
+        and the one behind gets nothing, time and again.
+        """
         limits = self._limits()
         if limits.limited and self._windows_done:
             seconds = limits.gather_seconds(count)
+            if self._went_away_empty:
+                seconds *= self._options.randomness.random()
             if seconds:
                 with self._turn.idle(run_may_go_on=False):
                     await wait_for_change(self._stopping, seconds)
