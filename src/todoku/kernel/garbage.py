@@ -13,7 +13,11 @@ _NEW_CONTAINERS = 50_000  # about 10 MB at most wait to be looked at
 
 
 def collect_rarely() -> None:
-    """Leave what is there by now alone for ever, and look through new things once in 50,000. Idempotent."""
+    """Leave what is there by now alone for ever, and look through new things once in 50,000. Idempotent.
+
+    Older things are looked through as often, in proportion, as by default: other roles may share the process, and
+    theirs leave circles.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_NEW_CONTAINERS, 20, 100)
+    gc.set_threshold(_NEW_CONTAINERS, 10, 10)
