@@ -310,7 +310,8 @@ async def _send(
     stage: Stage, messages: int, senders: list[subprocess.Popen[str]], others: dict[str, int]
 ) -> dict[str, Any]:
     from todoku.bus.connection import Bus
-    from todoku.delivery.engine.runs import put_order
+    from todoku.bus.streams import RUNS_BUCKET
+    from todoku.delivery.engine.codec import encode_order
     from todoku.delivery.engine.sealing import Sealer
     from todoku.delivery.engine.sender import close_run
     from todoku.delivery.ledger import queries
@@ -325,7 +326,7 @@ async def _send(
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     busy_before, began_seconds = busy_seconds(), clock.monotonic_seconds()
     began_utc = clock.now_utc()
-    await put_order(bus, replace(order, due_at_utc=began_utc))
+    await bus.bucket(RUNS_BUCKET).put(order.run_id, encode_order(replace(order, due_at_utc=began_utc)))
     run_id = UUID(order.run_id)
     balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
     while balance.pending:

@@ -10,8 +10,8 @@ import structlog
 from django.db import Error as DatabaseError
 
 from todoku.bus.connection import Bus
-from todoku.bus.errors import BusError, KeyExists, RevisionConflict
-from todoku.bus.streams import RUNS_BUCKET, SEND
+from todoku.bus.errors import BusError
+from todoku.bus.streams import SEND
 from todoku.campaigns import occurrence_desk, run_store
 from todoku.campaigns.database_thread import DatabaseThread, DatabaseTooSlow
 from todoku.campaigns.left_out import forget, tell_journal
@@ -20,7 +20,7 @@ from todoku.campaigns.policies import NOTEWORTHY_LATE, Verdict, late_decision
 from todoku.campaigns.run_store import OpenRun
 from todoku.campaigns.transitions import START_MARGIN
 from todoku.campaigns.types import RunState
-from todoku.delivery.engine.codec import decode_order, encode_order
+from todoku.delivery.engine.runs import pass_on_order
 from todoku.delivery.engine.sender import close_run
 from todoku.delivery.engine.starts import claim_start, read_start
 from todoku.delivery.ledger import queries as ledger
@@ -51,26 +51,11 @@ class RunCare:
         self._clearing: dict[UUID, asyncio.Task[None]] = {}
 
     async def pass_on(self, run: OpenRun) -> None:
-        """Write the order into KV `runs`.
-
-        The entry is read before the row and written under its revision: whoever decides on an older row loses the
-        write, and the row's version sees to it that the newest order is written in the end.
-        """
-        bucket = self._bus.bucket(RUNS_BUCKET)
-        key = run.id.hex
-        entry = await bucket.get(key)
-        found = await self._database(run_store.order_of, run)
-        if found is None:
-            return
-        order, version = found
-        try:
-            if entry is None:
-                await bucket.create(key, encode_order(order))
-            elif decode_order(entry.value) != order:
-                await bucket.update(key, encode_order(order), entry.revision)
-        except (KeyExists, RevisionConflict):
-            return  # another planner was faster; the next look compares again
-        await self._database(run_store.mark_ordered, run, version)
+        """Tell the senders, by KV `runs`, what is decided about a run."""
+        order = await pass_on_order(self._bus, run.id.hex, lambda: self._database(run_store.order_of, run))
+        if order is None:
+            return  # over, or another planner was faster; the next look compares again
+        await self._database(run_store.mark_ordered, run, order.version)
         log.info("run.ordered", project_id=run.project_id, run_id=str(run.id), wish=order.state, seal=order.seal)
 
     async def see_start(self, run: OpenRun, now_utc: datetime) -> bool:
@@ -148,9 +133,9 @@ class RunCare:
         """Begin a run that has nobody to send to: no sender has anything to do, but its books must be closed."""
         if run.to_send != 0 or run.state is not RunState.SEALED or now_utc < run.begins_at:
             return
-        found = await self._database(run_store.order_of, run)
-        if found is not None and found[0].state == "sealed":
-            await claim_start(self._bus, found[0], self._planner, now_utc)
+        order = await self._database(run_store.order_of, run)
+        if order is not None and order.state == "sealed":
+            await claim_start(self._bus, order, self._planner, now_utc)
 
     async def _see_balance(self, run: OpenRun, now_utc: datetime) -> None:
         if not self._is_time("balance", run.id, self._balance_seconds):
@@ -162,9 +147,9 @@ class RunCare:
             self._forget(run.id)
 
     async def _clear(self, run: OpenRun, now_utc: datetime) -> None:
-        found = await self._database(run_store.order_of, run)
-        if found is not None:
-            await close_run(self._bus, found[0])
+        order = await self._database(run_store.order_of, run)
+        if order is not None:
+            await close_run(self._bus, order)
             await forget(self._bus, run.id.hex)
         await self._database(run_store.mark_closed, run, now_utc)
         self._forget(run.id)

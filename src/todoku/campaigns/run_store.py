@@ -141,8 +141,8 @@ def ahead(first_utc: datetime, reach_utc: datetime) -> list[Ahead]:
     return [Ahead(run, *about[run.campaign_id]) for run in runs if run.campaign_id in about]
 
 
-def order_of(run: OpenRun) -> tuple[RunOrder, int] | None:
-    """Return the order that senders should have in hand now, and the run's version; None when it is closed."""
+def order_of(run: OpenRun) -> RunOrder | None:
+    """Return the order that senders should have in hand now; None when the run is closed."""
     row = (
         Run.objects.filter(project_id=run.project_id, id=run.id, closed_at__isnull=True, order__isnull=False)
         .select_related("campaign")
@@ -157,7 +157,7 @@ def order_of(run: OpenRun) -> tuple[RunOrder, int] | None:
         due_at = min(due_at, datetime.fromisoformat(first_release))
     plan = plan_of(row.campaign)
     test = row.kind == RunKind.TEST
-    order = RunOrder(
+    return RunOrder(
         project_id=row.project_id,
         run_id=row.id.hex,
         state=_wish(row, older_seal=plan.late.older_seal),
@@ -167,9 +167,9 @@ def order_of(run: OpenRun) -> tuple[RunOrder, int] | None:
         pace_per_second=0.0 if test else plan.pace_per_second,
         quiet=None if test else plan.quiet,
         transport=plan.transport,
+        version=row.version,
         **kept,
     )
-    return order, row.version
 
 
 def mark_ordered(run: OpenRun, version: int) -> None:

@@ -38,6 +38,7 @@ CHANGEABLE = frozenset(
         "pace_per_second",
         "quiet",
         "transport",
+        "version",
     }
 )
 FIRST_RELEASE = "first_release_at"  # beside the order's fields in `order`: when the first recipient's zone is due

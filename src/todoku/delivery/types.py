@@ -121,6 +121,7 @@ class RunOrder:
     or "stopped" as wished by the planner; senders obey within one window. shared_values: merge values that are the
     same for all recipients. transport: name of the way out, "" = the default. pace_per_second: 0 = no limit.
     time_zone: of the project. provisional: a seal of the day before, used when no newer one came in time.
+    version: goes up with each decision about the run.
     """
 
     project_id: str
@@ -147,6 +148,7 @@ class RunOrder:
     quiet: QuietHours | None = None
     time_zone: str = "UTC"
     provisional: bool = False
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

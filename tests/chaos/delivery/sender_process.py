@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from todoku.bus.connection import Bus
@@ -24,6 +25,7 @@ async def main(nats_url: str, relay_url: str, folder: str, lease_seconds: str, w
     transport = SmtpTransport(relay_url, connections=5)
     options = SenderOptions(lease_seconds=float(lease_seconds), window=int(window))
     sender = Sender(bus, transport, make_renderer, SystemClock(), Path(folder), options)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # nobody reads a second line of stdout
     print("ready", flush=True)  # noqa: T201 - the test waits for this line
     await sender.run(stop)
     await transport.close()

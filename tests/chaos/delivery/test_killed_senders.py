@@ -6,6 +6,7 @@ TODOKU_CHAOS_SEED repeats one round, TODOKU_CHAOS_ROUNDS makes more of them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -44,14 +45,17 @@ async def relay(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedRelay]:
 
 @pytest.fixture
 def start_sender(
-    delivery_nats_url: str, relay: ScriptedRelay, answers_folder: Path, request: pytest.FixtureRequest
+    delivery_nats_url: str, relay: ScriptedRelay, answers_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> StartSender:
-    """Start senders on this machine's folder; what still runs at the end is killed."""
+    """Start senders on this machine's folder; what still runs at the end is killed. A failed test shows their logs."""
+    born = itertools.count(1)
 
     def start(*, lease_seconds: float = 1.5, window: int = 100, folder: Path = answers_folder) -> subprocess.Popen[str]:
         url = relay.url  # type: ignore[attr-defined]
         command = [sys.executable, str(PROGRAM), delivery_nats_url, url, str(folder), str(lease_seconds), str(window)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        log = tmp_path / f"sender{next(born)}.log"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
         def end() -> None:
             process.send_signal(signal.SIGCONT)
@@ -59,6 +63,8 @@ def start_sender(
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+            last_lines = log.read_text("utf-8").splitlines()[-40:]
+            print(f"--- {log.name}, ended with {process.returncode}", *last_lines, sep="\n")  # noqa: T201
 
         request.addfinalizer(end)
         return process

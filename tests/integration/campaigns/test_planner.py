@@ -389,7 +389,8 @@ async def test_a_sealed_run_that_nobody_sends_is_late_then_held_and_resumed_as_s
     assert (await stage.run()).state is RunState.SEALED
     finish = stage.clock.now_utc() + policies.FINISH_WITHIN
     start = stage.clock.now_utc() + timedelta(hours=4)
-    assert await stage.order() == replace(order, state="sealed", latest_start_at_utc=start, latest_finish_at_utc=finish)
+    resumed = replace(order, state="sealed", latest_start_at_utc=start, latest_finish_at_utc=finish)
+    assert await stage.order() == replace(resumed, version=order.version + 1)
 
 
 async def test_two_planners_at_once_seal_once(stage: Stage) -> None:

@@ -16,7 +16,7 @@ from todoku.content.rendering import make_renderer
 from todoku.delivery.engine.codec import decode_journal
 from todoku.delivery.engine.journal import JournalMessage
 from todoku.delivery.engine.options import SenderOptions
-from todoku.delivery.engine.runs import put_order
+from todoku.delivery.engine.runs import pass_on_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import Sender
 from todoku.delivery.engine.starts import is_start_subject
@@ -97,6 +97,15 @@ async def seal_and_post(bus: Bus, addresses: Sequence[str], **changes: object) -
     order = await Sealer(bus, CLOCK).seal(make_order(**changes), people(addresses))
     await put_order(bus, order)
     return order
+
+
+async def put_order(bus: Bus, order: RunOrder) -> None:
+    """Put the order on the board, as a planner does that is alone."""
+
+    async def decided() -> RunOrder:
+        return order
+
+    assert await pass_on_order(bus, order.run_id, decided) == order
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from tests.integration.delivery.delivery_world import (
     journal,
     make_order,
     person,
+    put_order,
     quick_options,
     seal_and_post,
     sending,
@@ -27,7 +28,6 @@ from todoku.bus.connection import Bus
 from todoku.bus.streams import journal_subject
 from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
-from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.ledger import queries, services
 from todoku.delivery.ledger.audit import audit_run

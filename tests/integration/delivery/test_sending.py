@@ -18,6 +18,7 @@ from tests.integration.delivery.delivery_world import (
     outcomes,
     people,
     person,
+    put_order,
     quick_options,
     seal_and_post,
     sending,
@@ -27,7 +28,7 @@ from tests.integration.delivery.delivery_world import (
 
 from todoku.bus.connection import Bus
 from todoku.delivery.engine.options import SenderOptions
-from todoku.delivery.engine.runs import put_order, put_stop, remove_order
+from todoku.delivery.engine.runs import put_stop, remove_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import close_run
 from todoku.delivery.errors import SealConflict

@@ -17,6 +17,7 @@ from tests.integration.delivery.delivery_world import (
     make_order,
     outcomes,
     people,
+    put_order,
     quick_options,
     seal_and_post,
     sending,
@@ -28,7 +29,6 @@ from todoku.bus.connection import Bus
 from todoku.content.rendering import make_renderer
 from todoku.delivery.engine.codec import encode_batch
 from todoku.delivery.engine.pace import LATE_SECONDS
-from todoku.delivery.engine.runs import put_order
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import Sender, close_run
 from todoku.delivery.engine.starts import read_start

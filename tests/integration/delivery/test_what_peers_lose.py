@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from tests.integration.delivery.delivery_world import (
     CLOCK,
     outcomes,
+    put_order,
     quick_options,
     seal_and_post,
     sending,
@@ -24,7 +25,7 @@ from tests.integration.delivery.delivery_world import (
 from todoku.bus.connection import Bus
 from todoku.bus.streams import SEND
 from todoku.delivery.engine.active_run import consumer_name
-from todoku.delivery.engine.runs import PAUSED, put_order
+from todoku.delivery.engine.runs import PAUSED
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
 from todoku.delivery.transports.smtp import SmtpTransport
 from todoku.delivery.types import RecipientState

@@ -127,9 +127,7 @@ class Paces:
         """Return how many messages may leave now; sees to it in the background that there will be more."""
         account, now_seconds = self._account(limit), self._now_seconds()
         usable = sum(one.usable(now_seconds) for one in account.slices)
-        # a slice that was on its way while the clock was set back begins in an hour: it must not hold up everybody
-        latest_begin = now_seconds + _AHEAD_SECONDS + _SKEW_SECONDS
-        account.slices = [one for one in account.slices if one.left and one.begin_seconds <= latest_begin]
+        account.slices = [one for one in account.slices if one.left]
         if sum(one.left for one in account.slices) <= usable:
             self._ask(account, now_seconds)
         return usable
@@ -212,7 +210,9 @@ class Paces:
                     await bucket.update(key, value, entry.revision)
             except (KeyExists, RevisionConflict):
                 continue  # another sender was faster
-            account.slices.append(found)
+            # one that was on its way while the clock was set back begins in an hour: it must not hold up everybody
+            if found.begin_seconds <= self._now_seconds() + _AHEAD_SECONDS + _SKEW_SECONDS:
+                account.slices.append(found)
             return
         account.not_before_seconds = self._now_seconds() + SLICE_SECONDS / 4
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import structlog
 
 from todoku.bus.buckets import Watch
 from todoku.bus.connection import Bus
+from todoku.bus.errors import KeyExists, RevisionConflict
 from todoku.bus.streams import RUNS_BUCKET, STOPS_BUCKET
 from todoku.delivery.engine.codec import decode_order, encode_order
 from todoku.delivery.errors import UnreadablePayload
@@ -19,14 +20,44 @@ from todoku.kernel.addresses import comparable_address
 
 log = structlog.get_logger(__name__)
 
+Decided = Callable[[], Awaitable[RunOrder | None]]
+
 GO = "sealed"
 PAUSED = "paused"
 STOPPED = "stopped"
 
 
-async def put_order(bus: Bus, order: RunOrder) -> int:
-    """Post or replace a run's entry in KV `runs`; from its due time on senders act on it. Raises the bus's errors."""
-    return await bus.bucket(RUNS_BUCKET).put(order.run_id, encode_order(order))
+async def pass_on_order(bus: Bus, run_id: str, decided: Decided) -> RunOrder | None:
+    """Bring a run's entry in KV `runs` to what is decided; return that order, None when nothing was to be passed on.
+
+    decided: reads what is decided now, None when the run is over; asked after the entry, which is written under its
+    revision. Every decision raises the order's version, so it is written even when it says what the entry says: a
+    planner that stands still on an older decision, or that died with its write on the way, then loses that write.
+    None also when another planner wrote meanwhile; ask again. Raises the bus's errors and those of decided.
+    """
+    bucket = bus.bucket(RUNS_BUCKET)
+    entry = await bucket.get(run_id)
+    order = await decided()
+    if order is None or (entry is not None and _says(entry.value, order)):
+        return order
+    try:
+        if entry is not None:
+            await bucket.update(run_id, encode_order(order), entry.revision)
+            return order
+        revision = await bucket.create(run_id, encode_order(order))
+    except (KeyExists, RevisionConflict):
+        return None
+    if await decided() is None:  # it was closed in between, and nobody would take it off the board again
+        await bucket.delete_revision(run_id, revision)
+        return None
+    return order
+
+
+def _says(entry: bytes, order: RunOrder) -> bool:
+    try:
+        return decode_order(entry) == order
+    except UnreadablePayload:
+        return False
 
 
 async def remove_order(bus: Bus, run_id: str) -> None:

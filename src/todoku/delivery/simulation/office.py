@@ -13,7 +13,7 @@ from todoku.bus.errors import BusError, SequenceConflict
 from todoku.bus.streams import SEND, journal_subject
 from todoku.delivery.engine.codec import encode_journal
 from todoku.delivery.engine.journal import JournalMessage, pack_settled
-from todoku.delivery.engine.runs import put_order, put_stop
+from todoku.delivery.engine.runs import pass_on_order, put_stop
 from todoku.delivery.engine.sealing import Sealer
 from todoku.delivery.engine.sender import close_run
 from todoku.delivery.engine.starts import read_start
@@ -37,6 +37,7 @@ class RunFile:
     plan: RunPlan
     book: RunBook
     order: RunOrder | None = None
+    version: int = 0
     adopted: bool = False
     told_journal: bool = False
     done: set[int] = field(default_factory=set)  # numbers of events
@@ -106,7 +107,7 @@ class Office:
         plan = file.plan
         file.book.planned[seal] = len(plan.people_of(seal)) + plan.left_out
         sealer = Sealer(self._bus, self._process, batch_size=plan.batch_size)
-        return await self._surely(lambda: sealer.seal(_draft(plan, seal), _audience(plan, seal)))
+        return await self._surely(lambda: sealer.seal(draft_of(plan, seal), _audience(plan, seal)))
 
     async def _refresh(self, file: RunFile) -> None:
         """Replace the order by a newer seal, even when the run may have begun meanwhile."""
@@ -135,8 +136,10 @@ class Office:
         await self._post(file)
 
     async def _post(self, file: RunFile) -> None:
-        order = _sealed(file)
-        await self._surely(lambda: put_order(self._bus, order))
+        file.version += 1
+        posted = None
+        while posted is None:
+            posted = await self._surely(lambda: pass_on_order(self._bus, file.plan.run_id, lambda: _decided(file)))
 
     async def _tell_left_out(self, file: RunFile) -> None:
         plan, seal = file.plan, _sealed(file).seal
@@ -180,6 +183,10 @@ def _sealed(file: RunFile) -> RunOrder:
     return file.order
 
 
+async def _decided(file: RunFile) -> RunOrder:
+    return replace(_sealed(file), version=file.version)
+
+
 def _audience(plan: RunPlan, seal: int) -> list[SealChunk]:
     people = []
     for person in plan.people_of(seal):
@@ -190,7 +197,8 @@ def _audience(plan: RunPlan, seal: int) -> list[SealChunk]:
     return [SealChunk(people)]
 
 
-def _draft(plan: RunPlan, seal: int) -> RunOrder:
+def draft_of(plan: RunPlan, seal: int) -> RunOrder:
+    """Return a plan's order as it is before it is sealed."""
     due_at_utc = BEGIN_UTC + timedelta(seconds=plan.due_at)
     return RunOrder(
         project_id=PROJECT,
