@@ -26,7 +26,7 @@ from todoku.bus.errors import (
     SequenceConflict,
 )
 from todoku.bus.link import Link, Listener, NoAnswer
-from todoku.bus.reading import ATTEMPT_SECONDS, RETRY_SECONDS, Marked, read_batch, read_last, require
+from todoku.bus.reading import ATTEMPT_SECONDS, RETRY_SECONDS, Marked, read_all, read_last, require
 from todoku.bus.streams import event_subject
 from todoku.bus.types import Census, StoredMessage
 
@@ -170,24 +170,18 @@ class Bus:
         return await read_last(self.link, stream, subject)
 
     async def messages(self, stream: str, subject_filter: str) -> AsyncIterator[StoredMessage]:
-        """Give every stored message that matches, oldest first, up to what is there when the end is reached.
+        """Give every message that matches and was stored before the call, oldest first, perhaps newer ones too.
 
-        Constant memory (512 messages, 8 MB). A lost connection is waited for; raises BusUnavailable after 5 s of it.
+        Constant memory (512 messages, 8 MB). A lost connection is waited for, and so is a copy that is behind; raises
+        BusUnavailable after 5 s of it.
         """
         async for message, _ in self.messages_with_headers(stream, subject_filter):
             yield message
 
     async def messages_with_headers(self, stream: str, subject_filter: str) -> AsyncIterator[Marked]:
         """Like `messages`, and tell of each whether it is the marker of a deleted key."""
-        next_sequence = 1
-        while True:
-            batch, more = await read_batch(self.link, stream, subject_filter, next_sequence)
-            for entry in batch:
-                yield entry
-            if not more:
-                return
-            if batch:
-                next_sequence = batch[-1][0].sequence + 1
+        async for entry in read_all(self.link, stream, subject_filter):
+            yield entry
 
     async def subject_counts(self, stream: str, subject_filter: str) -> dict[str, int]:
         """Return how many messages each matching subject holds; one entry a subject. Raises BusUnavailable."""

@@ -1,12 +1,14 @@
 """Reads of stored messages: the last one of a subject, and many in order.
 
 A stream with three copies lets any of them answer a direct read, and a follower may be behind, or cut off and far
-behind. So in a cluster the last message of a subject is asked of the leader.
+behind. So in a cluster the last message of a subject is asked of the leader, and who reads many messages asks the
+leader first how far they go.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -19,6 +21,7 @@ READ_BATCH = 512
 READ_BATCH_BYTES = 8 * 1024 * 1024
 ATTEMPT_SECONDS = 2.0  # in a cluster an answer may be lost with a leader; asking again is cheaper than waiting
 RETRY_SECONDS = 0.1
+_BEHIND_SECONDS = 5.0
 
 Marked = tuple[StoredMessage, bool]  # the flag: this message marks a deleted key
 
@@ -34,6 +37,31 @@ async def read_last(link: Link, stream: str, subject: str, timeout_seconds: floa
     if status:
         return None
     return wire.stored_message(message.data, message.headers), bool(wire.header(message.headers, wire.KV_OPERATION))
+
+
+async def read_all(link: Link, stream: str, subject_filter: str) -> AsyncIterator[Marked]:
+    """Give every message that matches and was stored before the call, oldest first, perhaps newer ones too.
+
+    A lost connection and, in a cluster, a copy that is behind are waited for; raises BusUnavailable after 5 s of it.
+    """
+    newest = await _newest_sequence(link, stream, subject_filter) if link.clustered else 0
+    clock, next_sequence = asyncio.get_running_loop().time, 1
+    deadline = clock() + _BEHIND_SECONDS
+    while True:
+        batch, more = await read_batch(link, stream, subject_filter, next_sequence)
+        for entry in batch:
+            yield entry
+        if batch:
+            next_sequence = batch[-1][0].sequence + 1
+            deadline = clock() + _BEHIND_SECONDS
+        if more:
+            continue
+        if next_sequence > newest:
+            return
+        if clock() >= deadline:
+            raise BusUnavailable(f"no copy of {stream} has what its leader has", kept="all of it", todo="try again")
+        await asyncio.sleep(RETRY_SECONDS)
+        newest = min(newest, await _newest_sequence(link, stream, subject_filter))  # it may be purged meanwhile
 
 
 async def read_batch(link: Link, stream: str, subject_filter: str, start: int) -> tuple[list[Marked], bool]:
@@ -70,6 +98,11 @@ async def read_batch(link: Link, stream: str, subject_filter: str, start: int) -
         raise BusUnavailable(f"NATS stopped answering while {stream} was read", todo="try again") from None
     finally:
         link.close_answers(reply)
+
+
+async def _newest_sequence(link: Link, stream: str, subject_filter: str) -> int:
+    found = await _ask_leader(link, stream, subject_filter, _BEHIND_SECONDS)
+    return 0 if found is None else found[0].sequence
 
 
 async def _ask_leader(link: Link, stream: str, subject: str, timeout_seconds: float) -> Marked | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import count
 from uuid import UUID
 
 from todoku.campaigns import audiences, plans
@@ -16,6 +18,7 @@ from todoku.kernel.clock import Clock, SystemClock
 from todoku.kernel.ids import new_id
 
 _SYSTEM_CLOCK = SystemClock()
+_NUMBERED = re.compile(r" \(\d+\)\Z")
 
 
 def create(
@@ -104,13 +107,22 @@ def duplicate(project_id: str, campaign_id: UUID, *, by: str, clock: Clock) -> U
         plan = replace(plan, repeat=replace(plan.repeat, starts_at_utc=None))
     return create(
         project_id,
-        name=f"{original.name[:190]} (2)",
+        name=_free_name(original),
         content=CampaignContent(original.subject, original.html, original.text),
         audience=audiences.from_json(original.audience),
         by=by,
         clock=clock,
         plan=plan,
     )
+
+
+def _free_name(original: Campaign) -> str:
+    """Return the name with the next number that no campaign of the project has: "X" and "X (2)" give "X (3)"."""
+    plain = _NUMBERED.sub("", original.name)[:190]
+    taken = set(
+        Campaign.objects.filter(project_id=original.project_id, name__startswith=plain).values_list("name", flat=True)
+    )
+    return next(name for number in count(2) if (name := f"{plain} ({number})") not in taken)
 
 
 def _require_name(name: str) -> str:

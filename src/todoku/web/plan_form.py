@@ -247,14 +247,15 @@ def plan_values(plan: Plan, due_at_utc: datetime | None, project_zone: str) -> d
     """Return a plan as the form shows it; times by the clock of the plan's own zone."""
     repeat, quiet, late = plan.repeat, plan.quiet, plan.late
     zone = repeat.time_zone if repeat is not None else project_zone
+    due = due_at_utc.astimezone(ZoneInfo(zone)) if due_at_utc is not None else None
     values: dict[str, Any] = {
         "when": "repeat" if repeat is not None else "once",
-        "due": f"{due_at_utc.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}" if due_at_utc is not None else "",
+        "due": f"{due:%Y-%m-%dT%H:%M}" if due is not None else "",
         "time_zone": zone,
         "kind": "weekly",
         "at": "10:00",
         "every": 1,
-        "weekdays": [],
+        "weekdays": [str(due.weekday())] if due is not None else [],
         "month_day": "1",
         "cron": "",
         "end": "never",

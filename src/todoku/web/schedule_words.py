@@ -47,8 +47,8 @@ LATE_THEN: dict[str, Text] = {
     "skip": _("let it go"),
 }
 PILE_UPS: dict[str, Text] = {
-    "newest": _("only the newest leaves"),
-    "all": _("all leave"),
+    "newest": _("newest only"),
+    "all": _("all of them"),
     "ask": _("ask us"),
 }
 KINDS: dict[RunKind, Word] = {
@@ -84,7 +84,8 @@ def japanese() -> bool:
 
 def localized(problem: Any) -> str:
     """Return the message of an obstacle or problem in the reader's language."""
-    return str(problem.message_ja if japanese() and problem.message_ja else problem.message)
+    text = str(problem.message_ja if japanese() and problem.message_ja else problem.message)
+    return text[:1].upper() + text[1:]
 
 
 def reason_words(reason: str, reason_ja: str) -> str:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import ngettext
 
 from todoku.campaigns.types import RunRow, RunState, TimelineEntry
+from todoku.web.readiness import late_by
 from todoku.web.schedule_words import lateness_words, reason_words
 from todoku.web.templatetags.todoku import act_name, day_and_time
 
@@ -60,7 +61,7 @@ def detail_words(detail: str) -> str:
 
 def _of_run(one: TimelineEntry, run: RunRow) -> str:
     if one.what == "run.started" and run.seconds_late is not None:
-        return lateness_words(run.seconds_late)
+        return late_by(run, one.at_utc) if run.sent_at_once else lateness_words(run.seconds_late)
     if (one.what == "run.finished" and one.by == _PLANNER) or one.what == "campaign.created":
         return ""
     its_reason = {"run.held": RunState.HELD, "run.missed": RunState.MISSED}.get(one.what)

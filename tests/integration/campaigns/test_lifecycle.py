@@ -202,6 +202,8 @@ def test_a_copy_is_a_draft_of_its_own(project: str, draft: Draft, clock: Virtual
     copy = queries.get(project, services.duplicate(project, original.id, by="other@example.com", clock=clock))
     assert (copy.content, copy.audience, copy.state) == (original.content, original.audience, CampaignState.DRAFT)
     assert (copy.name, copy.created_by) == ("冬の鍋 (2)", "other@example.com")
+    copy_of_copy = services.duplicate(project, copy.id, by="other@example.com", clock=clock)
+    assert queries.get(project, copy_of_copy).name == "冬の鍋 (3)"
 
 
 @pytest.mark.parametrize("act", ["schedule", "send_now", "pause", "stop"])

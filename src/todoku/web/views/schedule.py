@@ -146,10 +146,12 @@ def _form_values(request: MemberRequest, row: CampaignRow, form: PlanForm) -> di
 
 def _meaning(form: PlanForm) -> dict[str, Any]:
     form.is_valid()
+    if form.errors:
+        return {"late_sentence": late_words(form.plan), "starts": []}
     found: dict[str, Any] = {"late_sentence": late_words(form.plan), "repeat": repeat_words(form.plan), "starts": []}
-    if form.plan.repeat is not None and not form.errors:
+    if form.plan.repeat is not None:
         found["starts"] = first_dues(form.plan.repeat, form.now_utc, SHOWN_STARTS)
-    elif form.due_at_utc is not None and not form.errors:
+    elif form.due_at_utc is not None:
         found["starts"] = [form.due_at_utc]
     if found["starts"]:
         notices = plan_check.notices(form.plan, found["starts"][0], form.project_zone)
