@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -78,6 +79,25 @@ def test_time_outs_and_tasks_run_on_virtual_time() -> None:
         return said
 
     assert in_calm_world(program) == ["first", "second"]
+
+
+def test_who_waits_for_the_last_bit_of_a_span_does_not_wait_for_ever() -> None:
+    """Seed 19480: what was left rounded to less than the clock could show, and its time-out came at the same moment."""
+
+    async def program(bench: Bench) -> int:
+        bench.process.machine.rate, bench.process.machine._uptime_seconds = 0.95, 0.0  # where rounding bites most
+        loop, most = asyncio.get_running_loop(), 0
+        for number in range(1, 400):
+            end, times = loop.time() + number * 0.00137, 0
+            while (left := end - loop.time()) > 0 and times < 100:
+                times += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await asyncio.Event().wait()
+            most = max(most, times)
+        return most
+
+    assert in_calm_world(program) < 5
 
 
 def test_a_paused_process_finds_its_time_outs_over_and_its_clock_ahead() -> None:

@@ -16,6 +16,7 @@ Ts = TypeVarTuple("Ts")
 
 _set_running = asyncio._set_running_loop
 _MOST_ROUNDS = 200
+_CLOCK_SECONDS = 1e-9  # the resolution of a machine's clock
 
 
 class Host(Protocol):
@@ -107,7 +108,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Run the callback when the machine's monotonic clock shows this."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if not self._over:
-            self._world.at(self._process.true_time_of(when), partial(self._timer_due, handle))
+            # a real clock moves on while a timer is set; else who waits for the last 1e-16 s of a span waits for ever
+            due = max(self._process.true_time_of(when), self._world.now + _CLOCK_SECONDS)
+            self._world.at(due, partial(self._timer_due, handle))
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
