@@ -28,6 +28,7 @@ def main(role: str, profile: str = "") -> None:
 async def _sender() -> None:
     from todoku.bus.connection import Bus
     from todoku.content.rendering import make_renderer
+    from todoku.delivery.engine.options import SenderOptions
     from todoku.delivery.engine.sender import Sender
     from todoku.delivery.signing import KeyFolder, SigningDesk
     from todoku.delivery.transports.smtp import SmtpTransport
@@ -43,7 +44,8 @@ async def _sender() -> None:
     stop = _stop_on_sigterm()
     home = Path(os.environ["TODOKU_HOME"])
     desk = SigningDesk(KeyFolder(home / "dkim", clock), clock)  # signs nothing while the folder has no key
-    sender = Sender(bus, transport, make_renderer, clock, home / "answers", signer_of=desk.signer_of)
+    options = SenderOptions(eight_bit=not desk.domains())  # as the role does
+    sender = Sender(bus, transport, make_renderer, clock, home / "answers", options, signer_of=desk.signer_of)
     collect_rarely()
     print("ready", flush=True)
     await sender.run(stop)
