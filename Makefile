@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST_ARGS ?=
+# Most tests wait most of the time, so one worker more than there are cores; each has engines and a home of its own.
+TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
 SEEDS ?= 1000
 FIRST ?= 0
 
@@ -19,7 +21,7 @@ demo: $(VENV)/.installed ## Start a sample restaurant group, with pages to look 
 	@$(BIN)/todoku demo
 
 test: $(VENV)/.dev .tools ## Run every test there is, against real engines
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, types, arrows between rooms, links in the docs
 	@$(BIN)/ruff check src tests bench

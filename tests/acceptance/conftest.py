@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,14 +21,20 @@ ENGINE_SETTINGS = ("TODOKU_DATABASE_URL", "TODOKU_NATS_URL", "TODOKU_VAULT_URL",
 
 @dataclass(frozen=True, slots=True)
 class Todoku:
-    """The command `todoku` with one home."""
+    """The command `todoku` with one home, and ports of its own: other installations may be at work on this machine."""
 
     home: Path
+    web_port: int
+    smtp_port: int
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the command: this home, embedded engines."""
         kept = {name: value for name, value in os.environ.items() if name not in ENGINE_SETTINGS}
-        return {**kept, "TODOKU_HOME": str(self.home)}
+        listen = {
+            "TODOKU_WEB_LISTEN": f"127.0.0.1:{self.web_port}",
+            "TODOKU_SMTP_LISTEN": f"127.0.0.1:{self.smtp_port}",
+        }
+        return {**listen, **kept, "TODOKU_HOME": str(self.home)}
 
     def run(self, *arguments: str, expect: int = 0) -> str:
         """Run the command to its end and return what it printed; fails on another exit code than expected."""
@@ -56,7 +63,7 @@ class Todoku:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
 
     def left_behind(self) -> list[str]:
         """Return the command lines of all processes that still belong to this home."""
@@ -77,7 +84,9 @@ def make_todoku(open_folder: Callable[[], Path]) -> Iterator[Callable[[], Todoku
     made: list[Todoku] = []
 
     def make() -> Todoku:
-        made.append(Todoku(open_folder() / "todoku"))
+        with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as smtp:
+            ports = web.getsockname()[1], smtp.getsockname()[1]
+        made.append(Todoku(open_folder() / "todoku", *ports))
         return made[-1]
 
     yield make

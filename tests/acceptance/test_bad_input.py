@@ -16,7 +16,7 @@ HEAD = (
     b"From: info@mail.tabelog.com\r\nTo: shop@in.todoku.example\r\nSubject: hello\r\n"
     b"Date: Sat, 21 Nov 2026 12:00:00 +0900\r\n"
 )
-READ_WITHIN_SECONDS = 20.0
+READ_WITHIN_SECONDS = 60.0
 
 
 def _nested(depth: int) -> bytes:

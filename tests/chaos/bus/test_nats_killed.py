@@ -18,7 +18,7 @@ def kill(engine: EmbeddedNats) -> None:
     os.kill(engine.pid, signal.SIGKILL)
 
 
-async def until(met: Callable[[], bool], timeout_seconds: float = 15.0) -> None:
+async def until(met: Callable[[], bool], timeout_seconds: float = 60.0) -> None:
     async with asyncio.timeout(timeout_seconds):
         while not met():  # noqa: ASYNC110  # what is looked at has no event
             await asyncio.sleep(0.02)

@@ -29,7 +29,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def wait_until(met: Callable[[], bool], what: str, timeout_seconds: float = 20.0) -> None:
+def wait_until(met: Callable[[], bool], what: str, timeout_seconds: float = 60.0) -> None:
     pause = threading.Event()
     for _ in range(int(timeout_seconds / 0.02)):
         if met():

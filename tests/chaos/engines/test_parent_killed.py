@@ -40,7 +40,7 @@ def start_parent(home: Path) -> tuple[subprocess.Popen[str], list[psutil.Process
     else:
         raise AssertionError("the parent ended before it was ready")
     pause = threading.Event()
-    for _ in range(100):
+    for _ in range(600):
         family = psutil.Process(parent.pid).children(recursive=True)
         if sum(process.name().startswith("python") for process in family) >= 3:  # guard, role, the role's child
             return parent, family
@@ -57,7 +57,7 @@ def wait_for(parent: subprocess.Popen[str]) -> int:
 
 
 def assert_all_gone(family: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(family, timeout=8)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive, [process.cmdline() for process in alive]
 
 

@@ -120,7 +120,7 @@ async def sending(
         yield sender
     finally:
         stop.set()
-        await asyncio.wait_for(task, timeout=20)
+        await asyncio.wait_for(task, timeout=60)
         await transport.close()
 
 
@@ -135,7 +135,7 @@ async def outcomes(bus: Bus, run_id: str) -> list[Outcome]:
     return [outcome for line in await journal(bus, run_id) for outcome in line.outcomes]
 
 
-async def settled(bus: Bus, order: RunOrder, *, within_seconds: float = 30.0) -> Counter[str]:
+async def settled(bus: Bus, order: RunOrder, *, within_seconds: float = 90.0) -> Counter[str]:
     """Wait until everybody has an outcome; check that nobody has two; return how many are in each state."""
     deadline = CLOCK.monotonic_seconds() + within_seconds
     while True:
@@ -150,7 +150,7 @@ async def settled(bus: Bus, order: RunOrder, *, within_seconds: float = 30.0) ->
     return Counter(outcome.state.value for outcome in found)
 
 
-async def until(true: Callable[[], bool], *, within_seconds: float = 20.0) -> None:
+async def until(true: Callable[[], bool], *, within_seconds: float = 60.0) -> None:
     """Wait until something is true."""
     deadline = CLOCK.monotonic_seconds() + within_seconds
     while not true():

@@ -45,7 +45,7 @@ async def test_runs_leave_signed_by_the_way_that_they_name(bus: Bus, tmp_path: P
         assert await settled(bus, other) == Counter(sent=20)
     finally:
         stop.set()
-        await asyncio.wait_for(role, timeout=20)
+        await asyncio.wait_for(role, timeout=60)
         await vault.close()
         await second.stop()
         await bulk.stop()

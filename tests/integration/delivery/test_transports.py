@@ -59,7 +59,7 @@ async def test_a_small_run_leaves_with_the_next_free_slot_beside_a_huge_one(chun
 async def _outcome(relay: ScriptedRelay, envelopes: list[Envelope]) -> list[Answer]:
     transport = SmtpTransport(await relay.start(), connections=2)
     try:
-        return await asyncio.wait_for(transport.send(envelopes, WatchingSink()), timeout=20)
+        return await asyncio.wait_for(transport.send(envelopes, WatchingSink()), timeout=60)
     finally:
         await transport.close()
         await relay.stop()
@@ -82,7 +82,7 @@ async def test_a_long_message_that_breaks_half_way_is_not_unknown() -> None:
     sink = WatchingSink()
     relay = ScriptedRelay(chunking=True)
     transport = SmtpTransport(await relay.start(), connections=1)
-    (answer,) = await asyncio.wait_for(transport.send([envelope], sink), timeout=20)
+    (answer,) = await asyncio.wait_for(transport.send([envelope], sink), timeout=60)
     await transport.close()
     await relay.stop()
     assert (answer.kind, answer.relay_failed) == (AnswerKind.TEMPORARY, True)
@@ -107,7 +107,7 @@ async def test_a_relay_that_offers_pipelining_and_breaks_it_doubles_nothing(chun
     limits = TimeLimits(command_seconds=0.3, final_seconds=0.3)
     transport = SmtpTransport(await relay.start(), connections=2, limits=limits)
     sink = WatchingSink()
-    answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=20)
+    answers = await asyncio.wait_for(transport.send(envelopes, sink), timeout=60)
     await transport.close()
     await relay.stop()
     kinds = {one.ref: one.kind for one in answers}
