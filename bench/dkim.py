@@ -3,9 +3,10 @@
     python bench/dkim.py [--messages 2000] [--kind rsa2048] [--json]
 
 The messages are personalised HTML mails as campaigns send them where domains sign (base64, 6 KB); canonicalisation,
-hashing and threads are counted in. `openssl speed -elapsed -multi n` is run right before and after each measurement, because shared cores
-change their pace by the second; the ratio is to the mean of both. With one thread, `cpu_ratio` compares what a
-signature costs in CPU time (openssl's default way of counting), which others on the machine disturb less.
+hashing and threads are counted in. `openssl speed -elapsed -multi n` is run right before and after each measurement,
+because shared cores change their pace by the second; the ratio is to the mean of both. With one thread, `cpu_ratio`
+compares what a signature costs in CPU time (openssl's default way of counting), which others on the machine disturb
+less.
 """
 
 from __future__ import annotations
