@@ -44,8 +44,12 @@ class StreamFacts(wire.StreamAnswer):
 
 
 async def leader_of(bus: Bus, cluster: Cluster, stream: str) -> Node:
-    answer = await bus.link.api(f"STREAM.INFO.{stream}", None, StreamFacts)
-    return cluster.node(str(answer.cluster["leader"]))
+    async with asyncio.timeout(40):
+        while True:
+            answer = await bus.link.api(f"STREAM.INFO.{stream}", None, StreamFacts)
+            if "leader" in answer.cluster:  # else one is being elected
+                return cluster.node(str(answer.cluster["leader"]))
+            await asyncio.sleep(0.1)
 
 
 async def until_current(bus: Bus, stream: str) -> None:
