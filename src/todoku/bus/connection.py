@@ -169,13 +169,15 @@ class Bus:
         """Like `last_message`, and tell whether it is the marker of a deleted key."""
         return await read_last(self.link, stream, subject)
 
-    async def messages(self, stream: str, subject_filter: str) -> AsyncIterator[StoredMessage]:
-        """Give every message that matches and was stored before the call, oldest first, perhaps newer ones too.
+    async def messages(
+        self, stream: str, subject_filter: str, *, after_sequence: int = 0
+    ) -> AsyncIterator[StoredMessage]:
+        """Give every later message that matches and was stored before the call, oldest first, perhaps newer ones too.
 
         Constant memory (512 messages, 8 MB). A lost connection is waited for, and so is a copy that is behind; raises
         BusUnavailable after 5 s of it.
         """
-        async for message, _ in self.messages_with_headers(stream, subject_filter):
+        async for message, _ in read_all(self.link, stream, subject_filter, after_sequence):
             yield message
 
     async def messages_with_headers(self, stream: str, subject_filter: str) -> AsyncIterator[Marked]:

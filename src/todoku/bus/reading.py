@@ -39,13 +39,13 @@ async def read_last(link: Link, stream: str, subject: str, timeout_seconds: floa
     return wire.stored_message(message.data, message.headers), bool(wire.header(message.headers, wire.KV_OPERATION))
 
 
-async def read_all(link: Link, stream: str, subject_filter: str) -> AsyncIterator[Marked]:
-    """Give every message that matches and was stored before the call, oldest first, perhaps newer ones too.
+async def read_all(link: Link, stream: str, subject_filter: str, after_sequence: int = 0) -> AsyncIterator[Marked]:
+    """Give every later message that matches and was stored before the call, oldest first, perhaps newer ones too.
 
     A lost connection and, in a cluster, a copy that is behind are waited for; raises BusUnavailable after 5 s of it.
     """
     newest = await _newest_sequence(link, stream, subject_filter) if link.clustered else 0
-    clock, next_sequence = asyncio.get_running_loop().time, 1
+    clock, next_sequence = asyncio.get_running_loop().time, after_sequence + 1
     deadline = clock() + _BEHIND_SECONDS
     while True:
         batch, more = await read_batch(link, stream, subject_filter, next_sequence)

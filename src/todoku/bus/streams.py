@@ -16,6 +16,7 @@ RUNS_BUCKET = "runs"
 STOPS_BUCKET = "stops"
 ADDRESSES_BUCKET = "addresses"
 PACES_BUCKET = "paces"
+ARRIVED_BUCKET = "arrived"
 
 DAY_SECONDS = 86_400.0
 
@@ -41,7 +42,7 @@ STREAMS = (
     StreamSpec(EVENTS, ("event.*.*",), max_age_seconds=30 * DAY_SECONDS),
     StreamSpec(ALERTS, ("alert.*.*",), max_age_seconds=30 * DAY_SECONDS),
 )
-BUCKETS = (RUNS_BUCKET, STOPS_BUCKET, ADDRESSES_BUCKET, PACES_BUCKET)
+BUCKETS = (RUNS_BUCKET, STOPS_BUCKET, ADDRESSES_BUCKET, PACES_BUCKET, ARRIVED_BUCKET)
 
 UNROUTED_PROJECT = "_unrouted"  # mails to an address nobody owns: kept, quarantined, shown to operators
 

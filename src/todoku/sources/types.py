@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -36,3 +39,63 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     shop_code: str | None = None
     site: str | None = None
+
+
+class Listed(NamedTuple):
+    """One mail as its source lists it. key: the source's own name for it, the same for ever, never given twice.
+
+    at_utc: when the source got it, None when it does not say.
+    """
+
+    key: str
+    at_utc: datetime | None = None
+
+
+class Fetch(StrEnum):
+    """What a look came to: three words that are never mixed, the third being that there is no look at all."""
+
+    FETCHED = "fetched"
+    COULD_NOT = "could_not"
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a source, and what came of it.
+
+    listed: mails that the source says it has, None when it could not be asked. fresh: those that had not arrived before
+    = arrived + vanished + len(failed) + left. vanished: listed, and gone when they were asked for. failed: (key, why)
+    of mails that could not be fetched now. left: not tried, because vault or bus took nothing more. why: of COULD_NOT,
+    and of what was left.
+    """
+
+    project_id: str
+    source: str
+    began_at_utc: datetime
+    ended_at_utc: datetime
+    outcome: Fetch
+    listed: int | None = None
+    fresh: int = 0
+    arrived: int = 0
+    vanished: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    left: int = 0
+    why: str = ""
+
+
+class MailSource(Protocol):
+    """A place where mails lie and are fetched from. Every kind passes `check_source`; looking changes nothing there."""
+
+    def list_mails(self) -> AsyncIterator[Listed]:
+        """Give every mail that is there, in any order; raises CannotLook."""
+        ...
+
+    async def fetch(self, key: str) -> bytes:
+        """Return the mail byte for byte; raises MailVanished, CannotFetch (the next mail may work), CannotLook."""
+        ...
+
+    async def until_changed(self, seconds: float) -> None:
+        """Return when a mail may have come, or after so many seconds. Raises nothing of its own."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; the source may be used again afterwards. Idempotent."""
+        ...
