@@ -119,13 +119,15 @@ class Consumer:
 
     async def open(self, timeout_seconds: float = 5.0) -> wire.ConsumerAnswer:
         """Make the consumer, or update the one that is there; raises BusUnavailable or BusError."""
-        filter_subject = self._config["filter_subject"]
-        answer = await self._link.api(
-            f"CONSUMER.CREATE.{self._stream}.{self._name}.{filter_subject}",
-            {"stream_name": self._stream, "config": dict(self._config), "action": ""},
-            wire.ConsumerAnswer,
-            timeout_seconds,
-        )
+        subject = f"CONSUMER.CREATE.{self._stream}.{self._name}.{self._config['filter_subject']}"
+        request = {"stream_name": self._stream, "config": dict(self._config), "action": ""}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        answer = await self._link.api(subject, request, wire.ConsumerAnswer, timeout_seconds)
+        # one of this name that was deleted a moment ago is still being removed from the disk
+        while answer.error is not None and answer.error.code >= 500 and loop.time() < deadline:
+            await asyncio.sleep(RETRY_SECONDS)
+            answer = await self._link.api(subject, request, wire.ConsumerAnswer, timeout_seconds)
         if answer.error is not None:
             raise _consumer_error(self._stream, self._name, answer.error)
         if self._listener is None:

@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 
 from todoku.campaigns import plans
 from todoku.campaigns.models import Audit, Campaign, Run
@@ -38,8 +38,9 @@ MOST_EXPECTED = 1_000  # of one campaign in one calendar: more is a page that no
 def while_away(project_id: str, *, clock: Clock) -> list[AwayRow]:
     """Return the runs that somebody should know of and nobody has dealt with yet, the most urgent first.
 
-    held: waits for a person. late: due and not begun. missed and started_late: of the last seven days, until
-    acknowledged or sent. Three statements.
+    held: waits for a person. late: due and not begun, nor told to go within the last half minute (else whoever sends
+    one and skips all others would skip it too). missed and started_late: of the last seven days, until acknowledged
+    or sent. Three statements.
     """
     now_utc = clock.now_utc()
     zone = project_queries.get_project(project_id).time_zone
@@ -50,12 +51,14 @@ def while_away(project_id: str, *, clock: Clock) -> list[AwayRow]:
     rows = rows_of_project(project_id).filter(
         Q(state=RunState.HELD) | ((late | missed | started_late) & Q(acknowledged_at__isnull=True))
     )
+    told = Audit.objects.filter(project_id=project_id, run_id=OuterRef("id"), action="run.sent_now")
+    rows = rows.annotate(told_at=Subquery(told.order_by("-at").values("at")[:1]))
     found = list(rows.select_related("campaign").order_by("-due_at", "-id"))
     seen: list[AwayRow] = []
     for run, row in zip(found, run_rows(project_id, found), strict=True):
         # inside quiet hours it is not late yet
         leaves_at = leaves_at_utc(plans.from_json(run.campaign.plan).quiet, zone, run.due_at)
-        what = _what(row, leaves_at, now_utc)
+        what = _what(row, leaves_at, max(leaves_at, run.told_at or leaves_at), now_utc)
         if what:
             seen.append(AwayRow(row, run.campaign.name, what, _remedies(what, row)))
     order = ("held", "late", "missed", "started_late")
@@ -123,14 +126,14 @@ def test_runs(project_id: str, campaign_id: UUID) -> list[RunRow]:
     return run_rows(project_id, list(light(rows).order_by("-created_at", "-id")))
 
 
-def _what(row: RunRow, leaves_at: datetime, now_utc: datetime) -> str:
+def _what(row: RunRow, leaves_at: datetime, told_at: datetime, now_utc: datetime) -> str:
     if row.state is RunState.HELD:
         return "held"
     if row.state is RunState.MISSED:
         return "missed"
     if row.started_at_utc is not None:
         return "started_late" if row.started_at_utc > leaves_at + NOTEWORTHY_LATE else ""
-    return "late" if now_utc > leaves_at + LATE_AFTER else ""
+    return "late" if now_utc > told_at + LATE_AFTER else ""
 
 
 def _remedies(what: str, row: RunRow) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,12 @@ from todoku.engines.nats import EmbeddedNats
 def kill(engine: EmbeddedNats) -> None:
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether each thread has stopped: a signal takes its time on a busy machine."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 async def until(met: Callable[[], bool], timeout_seconds: float = 60.0) -> None:
@@ -148,6 +156,7 @@ async def test_a_server_that_stops_answering_makes_publishes_unknown(engine: Emb
     subject = "journal.r.1.0"
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGSTOP)
+    await until(partial(_stands_still, engine.pid))
     try:
         with pytest.raises(PublishUnknown, match="same message_id"):
             await bus.publish(

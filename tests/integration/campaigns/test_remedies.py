@@ -202,6 +202,19 @@ def test_while_away_names_what_somebody_should_know(project: str, scheduled: Sch
     assert Audit.objects.filter(run_id=ids[1], action="run.acknowledged").count() == 1
 
 
+def test_whoever_sends_one_and_skips_all_others_does_not_skip_it(
+    project: str, scheduled: Scheduled, clock: VirtualClock
+) -> None:
+    missed, late = scheduled("missed"), scheduled("late")
+    clock.advance(2 * 3600)
+    decide(missed, Verdict.MISS, clock)
+    services.send_run_now(project, missed.id, by=BY, clock=clock)
+    assert [row.campaign_name for row in queries.while_away(project, clock=clock)] == ["late"]
+    clock.advance(31)
+    assert {row.campaign_name for row in queries.while_away(project, clock=clock)} == {"late", "missed"}
+    assert {row.run.id for row in queries.while_away(project, clock=clock)} == {missed.id, late.id}
+
+
 def test_what_is_a_week_old_is_history(project: str, scheduled: Scheduled, clock: VirtualClock) -> None:
     run = scheduled()
     clock.advance(2 * 3600)
