@@ -31,10 +31,8 @@ def relaxed_body(body: bytes) -> bytes:
     """Return the body in relaxed form: b"" when it has nothing but white space, else ended by one CRLF."""
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
-    # halving is quicker than a pattern that replaces, one look for all that may be left is quicker than two: 4 KB of
-    # indented HTML in 18 µs instead of 24 and 45
-    if b"  " in body:
-        body = body.replace(b"  ", b" ")
+    # signed bodies are in base64 as a rule, where this look (2 µs for 6 KB) is all; halving is quicker than a pattern
+    # that replaces: 4 KB of indented HTML in 20 µs instead of 45
     if _LEFT.search(body) is not None:
         while b"  " in body:
             body = body.replace(b"  ", b" ")
