@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
-from todoku.sources.errors import CannotLook, MailVanished
+from todoku.sources.credentials import Credential, Keyring
+from todoku.sources.errors import CannotLook, Cause, MailVanished
 from todoku.sources.types import MailSource
 
 _MANY = 120
@@ -43,6 +45,80 @@ class SourceBench(Protocol):
     async def restore(self) -> None:
         """Let it be reached again, with all that it had."""
         ...
+
+
+class LoginBench(SourceBench, Protocol):
+    """A place that asks who comes."""
+
+    def open_with(self, keyring: Keyring) -> MailSource:
+        """Return a new source that logs in with these."""
+        ...
+
+    def good(self) -> list[Credential]:
+        """Return credentials that work, one of each kind that the place knows."""
+        ...
+
+    def bad(self) -> list[Credential]:
+        """Return credentials that it refuses: wrong, expired, of somebody unknown."""
+        ...
+
+
+class NotedKeyring:
+    """Credentials in a fixed order, and what was told of each: a Keyring for tests and for trying a source once."""
+
+    def __init__(self, credentials: Sequence[Credential]) -> None:
+        self.credentials = list(credentials)
+        self.uses: list[str] = []
+        self.refusals: list[tuple[str, str]] = []
+
+    def in_order(self) -> Sequence[Credential]:
+        """Return all."""
+        return list(self.credentials)
+
+    def used(self, credential_id: str) -> None:
+        """Note it."""
+        self.uses.append(credential_id)
+
+    def refused(self, credential_id: str, why: str) -> None:
+        """Note it."""
+        self.refusals.append((credential_id, why))
+
+
+async def check_logins(bench: LoginBench) -> None:
+    """Raise AssertionError with the broken rule about credentials."""
+    await bench.deliver(_MAILS[0])
+    for good in bench.good():
+        keyring = NotedKeyring([good])
+        source = bench.open_with(keyring)
+        assert len(await _keys(source)) == 1, f"{good.kind} must let us in"
+        assert good.credential_id in keyring.uses, "a login that worked must be told to the keyring"
+        await source.close()
+    for bad in bench.bad():
+        await _check_refusal(bench, bad)
+    source = bench.open_with(NotedKeyring([]))
+    assert await _trouble(source) is Cause.CREDENTIAL, "no credential at all is a trouble with credentials"
+    await source.close()
+
+
+async def _check_refusal(bench: LoginBench, bad: Credential) -> None:
+    keyring = NotedKeyring([bad])
+    source = bench.open_with(keyring)
+    assert await _trouble(source) is Cause.CREDENTIAL, f"{bad.credential_id} must be told from a server that is away"
+    assert [name for name, _ in keyring.refusals] == [bad.credential_id], "a refusal must be told once"
+    for secret in bad.secrets.values():
+        assert len(secret) < 8 or secret not in keyring.refusals[0][1], "no secret may be in what is told"
+    keyring.credentials.append(bench.good()[0])  # a renewed one is used at once, without a restart
+    assert len(await _keys(source)) == 1, "the next credential must be used when the first is refused"
+    assert keyring.uses[-1] == bench.good()[0].credential_id, "who was let in must be told"
+    await source.close()
+
+
+async def _trouble(source: MailSource) -> Cause | None:
+    try:
+        await _keys(source)
+    except CannotLook as error:
+        return error.cause
+    return None
 
 
 async def check_source(bench: SourceBench) -> None:

@@ -3,6 +3,7 @@
 SourceError
   ├─ NotKept       transient: vault or bus could not take the mail; the other side must keep it and hand it over again
   ├─ CannotLook    transient: the source could not be asked what it has; `cause` says what kind of trouble it is
+  ├─ CredentialRefused  transient: the server answered and does not take this credential; the next one is tried
   ├─ CannotFetch   transient: one mail could not be fetched; the next ones are tried
   └─ MailVanished  permanent: the source listed the mail and does not have it any more
 """
@@ -41,6 +42,12 @@ class CannotLook(SourceError):
     def __init__(self, cause: Cause, what: str, *, todo: str = "") -> None:
         super().__init__(what, kept="every mail, where it is", todo=todo)
         self.cause = cause
+
+
+class CredentialRefused(SourceError):
+    """The server answered, and does not let us in with this credential. `what` holds its words and no secret."""
+
+    transient = True
 
 
 class CannotFetch(SourceError):
