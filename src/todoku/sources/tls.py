@@ -7,6 +7,7 @@ import os
 import ssl
 import tempfile
 from enum import StrEnum
+from pathlib import Path
 
 from todoku.sources.errors import CannotLook, Cause, CredentialRefused
 
@@ -45,7 +46,7 @@ def _load_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: st
     except (ssl.SSLError, ValueError, OSError) as error:
         raise CredentialRefused(f"the client certificate can't be used: {error}") from error
     finally:
-        os.unlink(path)
+        Path(path).unlink()
 
 
 def tls_trouble(error: ssl.SSLError, host: str) -> CannotLook | CredentialRefused:
