@@ -17,6 +17,10 @@ STOPS_BUCKET = "stops"
 ADDRESSES_BUCKET = "addresses"
 PACES_BUCKET = "paces"
 ARRIVED_BUCKET = "arrived"
+SOURCES_BUCKET = "sources"
+LOOKS_BUCKET = "looks"
+OWNERS_BUCKET = "owners"
+CREDENTIALS_BUCKET = "credentials"
 
 DAY_SECONDS = 86_400.0
 
@@ -42,7 +46,17 @@ STREAMS = (
     StreamSpec(EVENTS, ("event.*.*",), max_age_seconds=30 * DAY_SECONDS),
     StreamSpec(ALERTS, ("alert.*.*",), max_age_seconds=30 * DAY_SECONDS),
 )
-BUCKETS = (RUNS_BUCKET, STOPS_BUCKET, ADDRESSES_BUCKET, PACES_BUCKET, ARRIVED_BUCKET)
+BUCKETS = (
+    RUNS_BUCKET,
+    STOPS_BUCKET,
+    ADDRESSES_BUCKET,
+    PACES_BUCKET,
+    ARRIVED_BUCKET,
+    SOURCES_BUCKET,
+    LOOKS_BUCKET,
+    OWNERS_BUCKET,
+    CREDENTIALS_BUCKET,
+)
 
 UNROUTED_PROJECT = "_unrouted"  # mails to an address nobody owns: kept, quarantined, shown to operators
 

@@ -18,6 +18,7 @@ import structlog
 
 from todoku.bus.errors import BusError
 from todoku.kernel.retry import BackOff
+from todoku.kernel.waiting import rest
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.errors import CannotFetch, CannotLook, MailVanished, NotKept
@@ -52,11 +53,12 @@ class _Tally:
     failed: list[tuple[str, str]] = field(default_factory=list)
     not_kept_in_a_row: int = 0
     gone: CannotLook | None = None
+    stopped: bool = False
     why: str = ""
 
     @property
     def must_end(self) -> bool:
-        return self.gone is not None or self.not_kept_in_a_row >= _NOT_KEPT_IN_A_ROW
+        return self.stopped or self.gone is not None or self.not_kept_in_a_row >= _NOT_KEPT_IN_A_ROW
 
     @property
     def done(self) -> int:
@@ -74,34 +76,46 @@ class Collector:
         self._clock = writer.clock
         self._since_save = 0
         self._last_count = 0
+        self._underway: tuple[int, _Tally] | None = None
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Return (fresh, done) of the look that is under way; None while nothing is fetched."""
+        return (self._underway[0], self._underway[1].done) if self._underway is not None else None
 
     async def run(self, stop: asyncio.Event, on_look: OnLook, *, poll_seconds: float = POLL_SECONDS) -> None:
         """Look until stop is set, and tell of each look; a source, vault or bus that is away is waited for."""
         randomness = random.Random()  # noqa: S311  # spreads retries, guards nothing
         troubles = 0
         while not stop.is_set():
-            look = await self.look()
+            look = await self.look(stop)
             await on_look(look)
             if look.outcome is Fetch.FETCHED and not look.left and not look.failed:
                 troubles = 0
                 await self._until_changed(stop, poll_seconds)
             else:
-                await _rest(stop, _BACK_OFF.wait_seconds(troubles, randomness=randomness))
+                await rest(stop, _BACK_OFF.wait_seconds(troubles, randomness=randomness))
                 troubles += 1
         await self._save()
         await self._mails.close()
 
-    async def look(self) -> Look:
-        """List the source, fetch what is fresh, and say what came of it. Raises nothing but what nobody expects."""
+    async def look(self, stop: asyncio.Event | None = None) -> Look:
+        """List the source, fetch what is fresh, and say what came of it. Raises nothing but what nobody expects.
+
+        When stop is set meanwhile, the mails in hand are finished and the others are `left`.
+        """
         began_at_utc = self._clock.now_utc()
         tally = _Tally()
         fresh: list[Listed] = []
         count: int | None = None
         try:
             fresh, count = await self._list()
-            await self._fetch_all(fresh, tally)
+            self._underway = (len(fresh), tally) if fresh else None
+            await self._fetch_all(fresh, tally, stop or asyncio.Event())
         except CannotLook as error:
             tally.gone = error
+        finally:
+            self._underway = None
         if self._since_save >= SAVE_AFTER_MAILS:
             await self._save()
         return self._say(began_at_utc, count, len(fresh), tally)
@@ -144,13 +158,14 @@ class Collector:
             log.info("source.looked", source=look.source, outcome=look.outcome, **words)
         return look
 
-    async def _fetch_all(self, fresh: list[Listed], tally: _Tally) -> None:
+    async def _fetch_all(self, fresh: list[Listed], tally: _Tally, stop: asyncio.Event) -> None:
         """Fetch a few at once; end early, with every mail in hand finished, when nothing more can be had or kept."""
         waiting = iter(fresh)
 
         async def carry() -> None:
             for one in waiting:
                 await self._one(one, tally)
+                tally.stopped = stop.is_set()
                 if tally.must_end:
                     return
 
@@ -205,11 +220,3 @@ class Collector:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -4,6 +4,9 @@ SourceError
   ├─ NotKept       transient: vault or bus could not take the mail; the other side must keep it and hand it over again
   ├─ CannotLook    transient: the source could not be asked what it has; `cause` says what kind of trouble it is
   ├─ CredentialRefused  transient: the server answered and does not take this credential; the next one is tried
+  ├─ BadSource      permanent: a source's settings can't be used; it stands still until somebody changes them
+  ├─ SourceExists   permanent: the name is taken in this project
+  ├─ SourceUnknown  permanent: there is no source of this name in this project
   ├─ CannotFetch   transient: one mail could not be fetched; the next ones are tried
   └─ MailVanished  permanent: the source listed the mail and does not have it any more
 """
@@ -48,6 +51,18 @@ class CredentialRefused(SourceError):
     """The server answered, and does not let us in with this credential. `what` holds its words and no secret."""
 
     transient = True
+
+
+class BadSource(SourceError):
+    """The settings of a source can't be used: an unknown kind, a missing or an odd value."""
+
+
+class SourceExists(SourceError):
+    """A source of this name is there already: names are for ever, because arrivals carry them."""
+
+
+class SourceUnknown(SourceError):
+    """There is no source of this name in this project."""
 
 
 class CannotFetch(SourceError):

@@ -8,6 +8,6 @@ Guarantees  a mail's key is its unique name without flags (cr.yp.to/proto/maildi
 Limits      subfolders (Maildir++) are sources of their own.
 """
 
-from todoku.sources.maildir.source import MaildirSource
+from todoku.sources.maildir.source import MaildirSettings, MaildirSource
 
-__all__ = ["MaildirSource"]
+__all__ = ["MaildirSettings", "MaildirSource"]

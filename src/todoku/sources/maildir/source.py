@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from todoku.kernel.clock import Clock
 from todoku.sources.errors import CannotFetch, CannotLook, Cause, MailVanished
 from todoku.sources.mailbox_files import MAX_MAIL_BYTES
@@ -17,6 +19,12 @@ from todoku.sources.types import Listed
 _PARTS: Final = ("new", "cur")
 _LOOK_SECONDS: Final = 0.25  # between two looks at the folders' own times: two calls of stat
 _MOVED_TRIES: Final = 3
+
+
+class MaildirSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the Maildir is. folder: that with `new`, `cur` and `tmp` in it."""
+
+    folder: str
 
 
 class MaildirSource:
