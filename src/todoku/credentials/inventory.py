@@ -1,0 +1,224 @@
+"""The inventory of credentials, kept on the bus; every call is about one project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from todoku.bus.buckets import Bucket
+from todoku.bus.connection import Bus
+from todoku.bus.errors import KeyExists, RevisionConflict
+from todoku.bus.streams import CREDENTIALS_BUCKET
+from todoku.credentials.cipher import SecretCipher
+from todoku.credentials.errors import BadCredential, CredentialExists, CredentialUnknown
+from todoku.credentials.facts import condition_of, facts_of, life_left
+from todoku.credentials.types import CredentialRecord, Notes, Row, SealedSecret
+from todoku.kernel.clock import Clock
+from todoku.kernel.ids import require_subject_token
+from todoku.sources.credentials import CredentialKind
+
+log = structlog.get_logger(__name__)
+
+_NOTES = ".notes"
+_TRIES = 8  # of a compare-and-set among a few processes
+
+
+class CredentialBook:
+    """Adds, replaces, promotes and lists; gives no secret away."""
+
+    def __init__(self, bus: Bus, cipher: SecretCipher, clock: Clock) -> None:
+        self._bucket: Bucket = bus.bucket(CREDENTIALS_BUCKET)
+        self._cipher = cipher
+        self._clock = clock
+
+    async def add(
+        self, project_id: str, credential_id: str, kind: CredentialKind, secrets: Mapping[str, str], *, note: str = ""
+    ) -> None:
+        """Keep a first secret under a new name; raises CredentialExists, BadCredential, the bus's transient errors."""
+        record = CredentialRecord(
+            project_id=project_id,
+            credential_id=credential_id,
+            kind=kind,
+            current=self._sealed(_key(project_id, credential_id), kind, secrets),
+            note=note,
+        )
+        try:
+            await self._bucket.create(record.key, msgspec.msgpack.encode(record))
+        except KeyExists as error:
+            raise CredentialExists(
+                f"there is a credential named {credential_id} already", todo="replace it, or choose another name"
+            ) from error
+        log.info("credential.added", project_id=project_id, credential=credential_id, kind=kind)
+
+    async def offer(
+        self, project_id: str, credential_id: str, secrets: Mapping[str, str], *, not_after_utc: datetime | None = None
+    ) -> None:
+        """Put a newer secret beside the current one: it is tried first, and replaces it when a server accepts it.
+
+        Raises CredentialUnknown, BadCredential.
+        """
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            sealed = self._sealed(record.key, record.kind, secrets, not_after_utc)
+            return msgspec.structs.replace(record, candidate=sealed)
+
+        await self._change(project_id, credential_id, change)
+        log.info("credential.offered", project_id=project_id, credential=credential_id)
+
+    async def promote(self, project_id: str, credential_id: str, candidate: SealedSecret) -> bool:
+        """Let the candidate be the current secret, when it still is that one; tell whether it was."""
+        promoted = False
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            nonlocal promoted
+            promoted = record.candidate == candidate
+            return msgspec.structs.replace(record, current=candidate, candidate=None) if promoted else record
+
+        await self._change(project_id, credential_id, change)
+        if promoted:
+            log.info("credential.promoted", project_id=project_id, credential=credential_id)
+        return promoted
+
+    async def renew_by(self, project_id: str, credential_id: str, renewal: dict[str, str]) -> None:
+        """Set how a new secret is had; {} = by hand. Raises CredentialUnknown."""
+        await self._change(
+            project_id, credential_id, lambda record: msgspec.structs.replace(record, renewal=dict(renewal))
+        )
+        log.info("credential.renewal_set", project_id=project_id, credential=credential_id, hook=renewal.get("by", ""))
+
+    async def remove(self, project_id: str, credential_id: str) -> None:
+        """Forget a credential and its notes; raises CredentialUnknown."""
+        key = _key(project_id, credential_id)
+        if await self._bucket.get(key) is None:
+            raise _unknown(credential_id)
+        await self._bucket.delete(key)
+        await self._bucket.delete(key + _NOTES)
+        log.info("credential.removed", project_id=project_id, credential=credential_id)
+
+    async def rows(self, project_id: str) -> list[Row]:
+        """Return the project's inventory by name, without secrets."""
+        beginning = f"{require_subject_token(project_id)}."
+        keys = [key for key in await self._bucket.keys() if key.startswith(beginning) and not key.endswith(_NOTES)]
+        rows = []
+        for key in keys:
+            entry = await self._bucket.get(key)
+            if entry is not None:
+                rows.append(self._row(decode_record(entry.value), await self.notes(key)))
+        return rows
+
+    async def record(self, project_id: str, credential_id: str) -> CredentialRecord:
+        """Return the row as it is kept, with its secrets encrypted; raises CredentialUnknown."""
+        entry = await self._bucket.get(_key(project_id, credential_id))
+        if entry is None:
+            raise _unknown(credential_id)
+        return decode_record(entry.value)
+
+    async def notes(self, key: str) -> Notes:
+        """Return what became of a credential. key: `<project>.<id>`."""
+        entry = await self._bucket.get(key + _NOTES)
+        return decode_notes(entry.value) if entry is not None else Notes()
+
+    async def note(self, key: str, change: Callable[[Notes], Notes]) -> None:
+        """Change the notes of a credential, whoever else does so; raises the bus's transient errors."""
+        for _ in range(_TRIES):
+            entry = await self._bucket.get(key + _NOTES)
+            try:
+                if entry is None:
+                    await self._bucket.create(key + _NOTES, msgspec.msgpack.encode(change(Notes())))
+                else:
+                    notes = change(decode_notes(entry.value))
+                    await self._bucket.update(key + _NOTES, msgspec.msgpack.encode(notes), entry.revision)
+            except (KeyExists, RevisionConflict):
+                continue
+            return
+        log.warning("credential.not_noted", key=key)
+
+    async def encrypt_anew(self) -> int:
+        """Encrypt every secret of every project with the newest key; return how many. Raises SecretsLocked."""
+        count = 0
+        for key in await self._bucket.keys():
+            if key.endswith(_NOTES):
+                continue
+            project_id, credential_id = key.split(".")
+            await self._change(project_id, credential_id, self._encrypted_anew)
+            count += 1
+        log.info("credential.encrypted_anew", credentials=count)
+        return count
+
+    def _encrypted_anew(self, record: CredentialRecord) -> CredentialRecord:
+        def anew(secret: SealedSecret) -> SealedSecret:
+            opened = self._cipher.open(record.key, secret.sealed)
+            return msgspec.structs.replace(secret, sealed=self._cipher.seal(record.key, opened))
+
+        candidate = anew(record.candidate) if record.candidate is not None else None
+        return msgspec.structs.replace(record, current=anew(record.current), candidate=candidate)
+
+    def _sealed(
+        self, key: str, kind: CredentialKind, secrets: Mapping[str, str], not_after_utc: datetime | None = None
+    ) -> SealedSecret:
+        facts = facts_of(kind, secrets, not_after_utc=not_after_utc)
+        return SealedSecret(sealed=self._cipher.seal(key, secrets), facts=facts, set_at_utc=self._clock.now_utc())
+
+    async def _change(
+        self, project_id: str, credential_id: str, change: Callable[[CredentialRecord], CredentialRecord]
+    ) -> None:
+        key = _key(project_id, credential_id)
+        for _ in range(_TRIES):
+            entry = await self._bucket.get(key)
+            if entry is None:
+                raise _unknown(credential_id)
+            before = decode_record(entry.value)
+            after = change(before)
+            if after == before:
+                return
+            try:
+                await self._bucket.update(key, msgspec.msgpack.encode(after), entry.revision)
+            except RevisionConflict:
+                continue
+            return
+        raise RevisionConflict(f"the credential {credential_id} is being changed by others", todo="try again")
+
+    def _row(self, record: CredentialRecord, notes: Notes) -> Row:
+        facts, now_utc = record.current.facts, self._clock.now_utc()
+        left = life_left(facts, record.current.set_at_utc, now_utc)
+        return Row(
+            credential_id=record.credential_id,
+            kind=record.kind,
+            facts=facts,
+            notes=notes,
+            condition=condition_of(facts, notes, left, now_utc),
+            life_left=left,
+            renewed_by=record.renewal.get("by", ""),
+            has_candidate=record.candidate is not None,
+            note=record.note,
+        )
+
+
+def decode_record(value: bytes) -> CredentialRecord:
+    """Read a row; raises BadCredential."""
+    try:
+        return msgspec.msgpack.decode(value, type=CredentialRecord)
+    except msgspec.MsgspecError as error:
+        raise BadCredential("what the bus has about a credential can't be read") from error
+
+
+def decode_notes(value: bytes) -> Notes:
+    """Read notes; what can't be read counts as none."""
+    try:
+        return msgspec.msgpack.decode(value, type=Notes)
+    except msgspec.MsgspecError:
+        return Notes()
+
+
+def _key(project_id: str, credential_id: str) -> str:
+    try:
+        return f"{require_subject_token(project_id)}.{require_subject_token(credential_id)}"
+    except ValueError as error:
+        raise BadCredential(str(error), todo="give it a short name such as imap-ginza-2026") from error
+
+
+def _unknown(credential_id: str) -> CredentialUnknown:
+    return CredentialUnknown(f"there is no credential named {credential_id} in this project")
