@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -35,6 +36,21 @@ class NotFound(TodokuError):
 def who(by: str) -> str:
     """Return who acts, as audit lines name it: what was said, else the user of this machine."""
     return by or f"cli: {getpass.getuser()}"
+
+
+def require_project(project: str) -> None:
+    """Raise ProjectMissing when the database says so; a database that is away is not waited for and not believed."""
+    from django.db import DatabaseError, InterfaceError
+
+    from todoku.config.django_setup import set_up_django
+
+    set_up_django()
+    from todoku.projects import queries as projects
+
+    try:
+        projects.get_project(project)
+    except (DatabaseError, InterfaceError):
+        print(f"The database is away, so nobody knows whether there is a project {project}.", file=sys.stderr)
 
 
 def find_campaign(project: str, text: str) -> CampaignRow:

@@ -8,7 +8,19 @@ import sys
 import typer
 
 from todoku import __version__
-from todoku.cli import campaigns, demo, dkim, doctor, extract, importing, ledger, projects, serving
+from todoku.cli import (
+    campaigns,
+    credentials,
+    demo,
+    dkim,
+    doctor,
+    extract,
+    importing,
+    ledger,
+    projects,
+    serving,
+    sources,
+)
 from todoku.config.logging import set_up_logging
 from todoku.kernel.errors import ConfigurationError, TodokuError
 
@@ -29,6 +41,8 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(projects.app, name="project")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(dkim.app, name="dkim")
+app.add_typer(sources.app, name="source")
+app.add_typer(credentials.app, name="credential")
 app.add_typer(ledger.app, name="ledger")
 
 

@@ -1,7 +1,8 @@
 """The roles of an installation, and the process that plays some of them.
 
 Purpose     `todoku run ROLE...`: put adapters into ports and run the roles side by side on one event loop.
-Roles       intake  receives mail by SMTP and LMTP: vault, then bus, then 250      (no database)
+Roles       intake  receives mail by SMTP and LMTP, and fetches it from places: vault, then bus, then the
+                    other side is told                                             (no database)
             read    MAIL -> reading -> reservations, guests, mail states           (database)
             plan    seals due runs, closes finished ones                           (database)
             send    sealed runs leave at their second                              (no database)
@@ -17,6 +18,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -48,18 +50,25 @@ RoleMain = Callable[[Stage, asyncio.Event], Awaitable[None]]
 
 
 async def intake(stage: Stage, stop: asyncio.Event) -> None:
-    """Open the SMTP door, and the LMTP one when it is wanted, and keep them open."""
+    """Keep the SMTP door open, and the LMTP one when it is wanted; fetch from every source that a project names."""
+    from todoku.config.collectors import collect
     from todoku.sources.arrivals import ArrivalWriter
     from todoku.sources.routes import RouteBook
-    from todoku.sources.smtp import SmtpDoor
+    from todoku.sources.smtp import ServedCertificate, SmtpDoor
 
+    settings = stage.settings
+    certificate = None
+    if settings.smtp_certificate:
+        paths = Path(settings.smtp_certificate), Path(settings.smtp_certificate_key)
+        certificate = ServedCertificate(*paths, stage.clock)
     routes = RouteBook(stage.bus)
     await routes.start()
-    door = SmtpDoor(ArrivalWriter(stage.vault, stage.bus, stage.clock), routes, mail_domain=stage.settings.mail_domain)
-    await door.start(stage.settings.smtp_listen.host, stage.settings.smtp_listen.port)
-    if stage.settings.lmtp_listen is not None:
-        await door.start(stage.settings.lmtp_listen.host, stage.settings.lmtp_listen.port, lmtp=True)
-    await stop.wait()
+    writer = ArrivalWriter(stage.vault, stage.bus, stage.clock)
+    door = SmtpDoor(writer, routes, settings.mail_domain, certificate=certificate)
+    await door.start(settings.smtp_listen.host, settings.smtp_listen.port)
+    if settings.lmtp_listen is not None:
+        await door.start(settings.lmtp_listen.host, settings.lmtp_listen.port, lmtp=True)
+    await collect(settings, stage.bus, writer, stop)
     await door.stop()
     await routes.stop()
 

@@ -10,6 +10,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
           TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
+          TODOKU_SMTP_CERTIFICATE      PEM file, own certificate first, then its chain; empty = no STARTTLS
+          TODOKU_SMTP_CERTIFICATE_KEY  PEM file of its key, without a password; both are read again when they change
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the demo's own, or they wait;
                                  all kinds, and several for fail-over: docs/transports.md
           TODOKU_TRANSPORTS      name=URL name=URL: more ways out, which campaigns choose by name
@@ -21,6 +23,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_LEDGER_MONTHS   so long after its end a month's records stay in the database, then they go to the vault
                                  as Parquet; default 12, 3 at least, 0 = nothing moves by itself
           TODOKU_MAIL_DOMAIN     domain of the intake addresses, default in.todoku.example
+          TODOKU_SECRETS_KEYS    keys that encrypt credentials, the newest first, separated by blanks; or file:<path>;
+                                 empty = <home>/secrets.key, made on first use. On several machines: the same keys
           TODOKU_PUBLIC_URL      the URL that people use, default http://<TODOKU_WEB_LISTEN>
           TODOKU_DEMO            1 when the sample group is played: pages show the outbox
           TODOKU_ALLOWED_HOSTS   host names besides those of the URLs above, separated by commas
@@ -31,7 +35,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -72,6 +76,8 @@ class Settings:
     web_listen: Listen
     smtp_listen: Listen
     lmtp_listen: Listen | None
+    smtp_certificate: str
+    smtp_certificate_key: str
     relay_url: str
     transports: str
     transport_paces: Mapping[str, float]
@@ -81,6 +87,7 @@ class Settings:
     pre_seal_seconds: float
     ledger_months: int
     mail_domain: str
+    secrets_keys: str = field(repr=False)
     public_url: str
     demo: bool
     extra_hosts: tuple[str, ...]
@@ -112,6 +119,8 @@ class Settings:
             "TODOKU_WEB_LISTEN": str(self.web_listen),
             "TODOKU_SMTP_LISTEN": str(self.smtp_listen),
             "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
+            "TODOKU_SMTP_CERTIFICATE": self.smtp_certificate,
+            "TODOKU_SMTP_CERTIFICATE_KEY": self.smtp_certificate_key,
             "TODOKU_RELAY_URL": self.relay_url,
             "TODOKU_TRANSPORTS": self.transports,
             "TODOKU_TRANSPORT_PACES": _shown(self.transport_paces),
@@ -121,6 +130,7 @@ class Settings:
             "TODOKU_PRE_SEAL_SECONDS": str(self.pre_seal_seconds),
             "TODOKU_LEDGER_MONTHS": str(self.ledger_months),
             "TODOKU_MAIL_DOMAIN": self.mail_domain,
+            "TODOKU_SECRETS_KEYS": self.secrets_keys,
             "TODOKU_PUBLIC_URL": self.public_url,
             "TODOKU_DEMO": "1" if self.demo else "0",
             "TODOKU_ALLOWED_HOSTS": ",".join(self.extra_hosts),
@@ -184,6 +194,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings; raises ConfigurationError that names the variable and the value."""
     env = os.environ if environment is None else environment
     web = _listen(env, "TODOKU_WEB_LISTEN", "127.0.0.1:8090")
+    certificate, certificate_key = _certificate(env)
     return Settings(
         home=Path(env.get("TODOKU_HOME") or default_home()).expanduser().absolute(),
         database_url=env.get("TODOKU_DATABASE_URL", ""),
@@ -193,6 +204,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         web_listen=web,
         smtp_listen=_listen(env, "TODOKU_SMTP_LISTEN", "127.0.0.1:8025"),
         lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
+        smtp_certificate=certificate,
+        smtp_certificate_key=certificate_key,
         relay_url=env.get("TODOKU_RELAY_URL", ""),
         transports=env.get("TODOKU_TRANSPORTS", ""),
         transport_paces=_paces(env, "TODOKU_TRANSPORT_PACES"),
@@ -202,6 +215,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         pre_seal_seconds=_seconds(env, "TODOKU_PRE_SEAL_SECONDS", 86_400.0),
         ledger_months=_months(env, "TODOKU_LEDGER_MONTHS", 12),
         mail_domain=env.get("TODOKU_MAIL_DOMAIN", "in.todoku.example").casefold(),
+        secrets_keys=env.get("TODOKU_SECRETS_KEYS", ""),
         public_url=env.get("TODOKU_PUBLIC_URL") or f"http://{web}",
         demo=_yes_or_no(env, "TODOKU_DEMO"),
         extra_hosts=tuple(host.strip() for host in env.get("TODOKU_ALLOWED_HOSTS", "").split(",") if host.strip()),
@@ -213,6 +227,15 @@ def default_home() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/todoku")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "todoku"
+
+
+def _certificate(env: Mapping[str, str]) -> tuple[str, str]:
+    """Return the paths of certificate and key, both or none; that the files are there is seen when they are read."""
+    names = ("TODOKU_SMTP_CERTIFICATE", "TODOKU_SMTP_CERTIFICATE_KEY")
+    certificate, key = (env.get(name, "") for name in names)
+    if bool(certificate) is not bool(key):
+        raise ConfigurationError(f"{names[not key]} is missing: certificate and key go together")
+    return certificate, key
 
 
 def _replicas(env: Mapping[str, str], name: str) -> int:

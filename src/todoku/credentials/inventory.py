@@ -18,7 +18,7 @@ from todoku.credentials.facts import condition_of, facts_of, life_left
 from todoku.credentials.types import CredentialRecord, Notes, Row, SealedSecret
 from todoku.kernel.clock import Clock
 from todoku.kernel.ids import require_subject_token
-from todoku.sources.credentials import CredentialKind
+from todoku.sources.credentials import Credential, CredentialKind
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +100,7 @@ class CredentialBook:
 
     async def rows(self, project_id: str) -> list[Row]:
         """Return the project's inventory by name, without secrets."""
-        beginning = f"{require_subject_token(project_id)}."
+        beginning = f"{project_id}."
         keys = [key for key in await self._bucket.keys() if key.startswith(beginning) and not key.endswith(_NOTES)]
         rows = []
         for key in keys:
@@ -115,6 +115,15 @@ class CredentialBook:
         if entry is None:
             raise _unknown(credential_id)
         return decode_record(entry.value)
+
+    async def open(self, project_id: str, credential_id: str) -> Credential:
+        """Return the credential with its secret, to log in with; raises CredentialUnknown, SecretsLocked.
+
+        A candidate goes before the secret that it is to replace.
+        """
+        record = await self.record(project_id, credential_id)
+        secret = record.candidate or record.current
+        return Credential(credential_id, record.kind, self._cipher.open(record.key, secret.sealed))
 
     async def notes(self, key: str) -> Notes:
         """Return what became of a credential. key: `<project>.<id>`."""

@@ -83,7 +83,7 @@ class SourceBook:
 
     async def remove(self, project_id: str, source: str) -> None:
         """Forget a source; its mails stay. Raises SourceUnknown, RevisionConflict when somebody changed it just now."""
-        key = f"{require_subject_token(project_id)}.{require_subject_token(source)}"
+        key = _key(project_id, source)
         found = await self._bucket.get(key)
         if found is None:
             raise _unknown(source)
@@ -92,14 +92,14 @@ class SourceBook:
 
     async def get(self, project_id: str, source: str) -> SourceEntry:
         """Return one source; raises SourceUnknown."""
-        found = await self._bucket.get(f"{require_subject_token(project_id)}.{require_subject_token(source)}")
+        found = await self._bucket.get(_key(project_id, source))
         if found is None:
             raise _unknown(source)
         return _decoded(found.value)
 
     async def list(self, project_id: str) -> list[SourceEntry]:
         """Return a project's sources by name."""
-        beginning = f"{require_subject_token(project_id)}."
+        beginning = f"{project_id}."
         keys = [key for key in await self._bucket.keys() if key.startswith(beginning)]
         found = [await self._bucket.get(key) for key in keys]
         return [_decoded(entry.value) for entry in found if entry is not None]
@@ -123,15 +123,18 @@ class SourceBook:
 
 
 def _require_sound(entry: SourceEntry) -> None:
-    try:
-        require_subject_token(entry.project_id)
-        require_subject_token(entry.source)
-    except ValueError as error:
-        raise BadSource(str(error), todo="give it a short name such as imap-ginza") from error
+    _key(entry.project_id, entry.source)
     if entry.source in _OWN_NAMES or entry.source.startswith("_"):
         raise BadSource(f"the name {entry.source} is taken by Todoku itself", todo="choose another name")
     if not SHORTEST_POLL_SECONDS <= entry.poll_seconds <= LONGEST_POLL_SECONDS:
         raise BadSource(f"a look every {entry.poll_seconds:g} seconds is not possible", todo="choose 1-86400")
+
+
+def _key(project_id: str, source: str) -> str:
+    try:
+        return f"{require_subject_token(project_id)}.{require_subject_token(source)}"
+    except ValueError as error:
+        raise BadSource(str(error), todo="give it a short name such as imap-ginza") from error
 
 
 def _decoded(value: bytes) -> SourceEntry:

@@ -20,7 +20,6 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.bus.streams import LOOKS_BUCKET
 from todoku.kernel.clock import Clock
-from todoku.kernel.ids import require_subject_token
 from todoku.sources.registry import SourceEntry
 from todoku.sources.types import Fetch, Look
 
@@ -108,7 +107,7 @@ class StandingWriter:
 async def read_standings(bus: Bus, project_id: str) -> dict[str, Standing]:
     """Return what is known of a project's sources, by name; raises the bus's transient errors."""
     bucket = bus.bucket(LOOKS_BUCKET)
-    beginning = f"{require_subject_token(project_id)}."
+    beginning = f"{project_id}."
     found = {}
     for key in await bucket.keys():
         if key.startswith(beginning) and (entry := await bucket.get(key)) is not None:

@@ -217,4 +217,6 @@ async def test_the_book_of_sources_answers_clearly(intake: Intake, bench: Maildi
     for call in (book.get, book.remove):
         with pytest.raises(SourceUnknown):
             await call(intake.project, entry.source)
-    assert await book.list("another-project") == []
+    with pytest.raises(BadSource, match="short name"):
+        await book.get(intake.project, "No Name")
+    assert await book.list("another-project") == await book.list("No Name") == []

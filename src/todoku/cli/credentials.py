@@ -1,0 +1,130 @@
+"""`todoku credential ...`: what Todoku logs in with. Secrets are read from files or standard input, never shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from todoku.cli.bus_calls import with_bus
+from todoku.cli.campaign_base import AsJson, Project, require_project, table
+from todoku.config.collectors import open_inventory
+from todoku.credentials.cipher import new_key
+from todoku.credentials.errors import BadCredential
+from todoku.credentials.types import Row
+from todoku.kernel.clock import SystemClock
+from todoku.sources.credentials import CredentialKind
+
+app = typer.Typer(no_args_is_help=True, help="Keep, replace and list credentials; nothing here shows a secret.")
+
+Name = Annotated[str, typer.Argument(metavar="CREDENTIAL", help="Its short name, such as imap-ginza-2026.")]
+Public = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="What is no secret: username=…")]
+Secret = Annotated[
+    list[str], typer.Option("--secret", metavar="NAME=FILE", help="A secret, from a file; - = standard input.")
+]
+
+
+@app.command("add")
+def add(
+    project: Project,
+    name: Name,
+    kind: Annotated[CredentialKind, typer.Option(help="What kind it is.")],
+    public: Public = [],  # noqa: B006  # typer reads the default and never changes it
+    secret: Secret = [],  # noqa: B006
+    note: Annotated[str, typer.Option(help="A word for people: whose it is, where it was made.")] = "",
+) -> None:
+    """Keep a credential, encrypted."""
+    require_project(project)
+    secrets = _secrets(public, secret)
+    with_bus(
+        lambda settings, bus: open_inventory(settings, bus, SystemClock()).add(project, name, kind, secrets, note=note)
+    )
+    print(f"{name} is kept. Give it to a source: todoku source set -p {project} SOURCE -c {name}")
+
+
+@app.command("replace")
+def replace(project: Project, name: Name, public: Public = [], secret: Secret = []) -> None:  # noqa: B006
+    """Put a newer secret beside the old one; the old one goes when a server has accepted the new one."""
+    secrets = _secrets(public, secret)
+    with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).offer(project, name, secrets))
+    print(f"The new secret of {name} is tried at the next login; until it is accepted the old one stays in use.")
+
+
+@app.command("remove")
+def remove(project: Project, name: Name) -> None:
+    """Forget a credential."""
+    with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).remove(project, name))
+    print(f"{name} is forgotten.")
+
+
+@app.command("list")
+def list_all(project: Project, as_json: AsJson = False) -> None:
+    """List the inventory: kind, condition, life left, last use. Never a secret."""
+    rows = with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).rows(project))
+    documents = [_document(row) for row in rows]
+    if as_json:
+        print(json.dumps(documents, ensure_ascii=False))
+        return
+    if not documents:
+        print("There is no credential yet: todoku credential add --help")
+        return
+    shown = [[str(one[key] or "") for key in ("name", "kind", "condition", "ends", "used_at")] for one in documents]
+    table(("name", "kind", "condition", "ends", "last use"), shown)
+
+
+@app.command("new-key")
+def make_key() -> None:
+    """Print a fresh key for TODOKU_SECRETS_KEYS; put it before the old ones."""
+    print(new_key())
+
+
+@app.command("encrypt-anew")
+def encrypt_anew() -> None:
+    """Encrypt every secret with the newest key; afterwards the older keys may go."""
+    count = with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).encrypt_anew())
+    print(f"{count} credentials are encrypted with the newest key; older keys may be taken away.")
+
+
+def _secrets(public: list[str], secret: list[str]) -> dict[str, str]:
+    values = {}
+    for pair in [*public, *secret]:
+        name, found, value = pair.partition("=")
+        if not found or not name:
+            raise typer.BadParameter(f"{pair!r} must be NAME=VALUE")
+        values[name] = value
+    for pair in secret:
+        name, _, file = pair.partition("=")
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCredential(f"the secret {name} can't be read from {file}: {error}") from error
+        values[name] = text if name.endswith("_pem") else text.rstrip("\r\n")
+    return values
+
+
+def _document(row: Row) -> dict[str, Any]:
+    facts, notes = row.facts, row.notes
+    return {
+        "name": row.credential_id,
+        "kind": row.kind.value,
+        "condition": row.condition.value,
+        "issuer": facts.issuer,
+        "begins": _iso(facts.not_before_utc),
+        "ends": _iso(facts.not_after_utc),
+        "life_left": round(row.life_left, 3) if row.life_left is not None else None,
+        "used_at": _iso(notes.used_at_utc),
+        "refused_at": _iso(notes.refused_at_utc),
+        "refused_why": notes.refused_why,
+        "renewed_by": row.renewed_by,
+        "renewal_at": _iso(notes.renewal_at_utc),
+        "renewal_why": notes.renewal_why,
+        "has_candidate": row.has_candidate,
+        "note": row.note,
+    }
+
+
+def _iso(moment: Any) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment is not None else None

@@ -1,0 +1,35 @@
+"""The sources of this installation and the credentials that they log in with, put together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from todoku.bus.connection import Bus
+from todoku.config.settings import Settings
+from todoku.credentials.cipher import SecretCipher, keys_of
+from todoku.credentials.inventory import CredentialBook
+from todoku.credentials.keyrings import KeyringDesk
+from todoku.kernel.clock import Clock
+from todoku.sources.arrivals import ArrivalWriter
+from todoku.sources.fleet import Fleet
+
+
+def open_cipher(settings: Settings) -> SecretCipher:
+    """Return what encrypts the secrets of this installation; raises BadCredential."""
+    return SecretCipher(keys_of(settings.secrets_keys, settings.home))
+
+
+def open_inventory(settings: Settings, bus: Bus, clock: Clock) -> CredentialBook:
+    """Return the inventory of credentials; raises BadCredential."""
+    return CredentialBook(bus, open_cipher(settings), clock)
+
+
+async def collect(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asyncio.Event) -> None:
+    """Fetch from every source of every project until stop is set."""
+    desk = KeyringDesk(bus, open_cipher(settings), writer.clock)
+    fleet = Fleet(bus, writer, lambda entry: desk.keyring(entry.project_id, entry.credential_ids))
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(desk.run(stop))
+        loaded = group.create_task(desk.until_loaded())
+        await asyncio.wait({following, loaded}, return_when=asyncio.FIRST_COMPLETED)
+        await fleet.run(stop)
