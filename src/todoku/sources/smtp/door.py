@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Coroutine
 from typing import Final
 
@@ -11,12 +12,13 @@ import structlog
 from todoku.bus.streams import UNROUTED_PROJECT
 from todoku.kernel.clock import Clock
 from todoku.mail import smtp_replies as say
-from todoku.mail.smtp_dialogue import DialogueLimits, MessageReceived
+from todoku.mail.smtp_dialogue import MessageReceived
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.errors import NotKept
 from todoku.sources.routes import RouteBook, local_part_of
+from todoku.sources.smtp.certificate import CertificateFacts, ServedCertificate
 from todoku.sources.smtp.connection import Connection
-from todoku.sources.smtp.limits import DoorLimits, HostCounter
+from todoku.sources.smtp.limits import Client, ClientCounter, DoorLimits
 from todoku.sources.types import Route
 
 log = structlog.get_logger(__name__)
@@ -27,18 +29,23 @@ _NOT_A_RELAY: Final = say.make_reply(550, "5.7.1", "not a relay: mail is taken f
 _NOT_READY: Final = say.make_reply(451, "4.3.0", "the list of addresses is not loaded yet, come again")
 _NOT_KEPT: Final = say.make_reply(451, "4.3.0", "the mail could not be kept now, come again")
 _NO_ROOM: Final = say.make_reply(452, "4.3.1", "too much mail at once, come again")
-_TOO_MANY_CONNECTIONS: Final = say.make_reply(421, "4.7.0", "too many connections, come again")
+_TOO_MANY_CONNECTIONS: Final = say.make_reply(421, "4.7.0", "too many connections, come again later")
 
 
 class SmtpDoor:
     """Receive mails for one domain. One door may listen at several addresses, by SMTP or LMTP.
 
     mail_domain: the only domain whose recipients are taken; compared case-folded. Unknown local parts of it are kept
-    under the project `_unrouted`.
+    under the project `_unrouted`. certificate: for STARTTLS, which is not offered without a readable one.
     """
 
     def __init__(
-        self, writer: ArrivalWriter, routes: RouteBook, mail_domain: str, limits: DoorLimits | None = None
+        self,
+        writer: ArrivalWriter,
+        routes: RouteBook,
+        mail_domain: str,
+        limits: DoorLimits | None = None,
+        certificate: ServedCertificate | None = None,
     ) -> None:
         self._writer = writer
         self._routes = routes
@@ -47,7 +54,9 @@ class SmtpDoor:
         self._clock: Clock = writer.clock
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
-        self._hosts = HostCounter(self._limits)
+        self._certificate = certificate
+        self._clients = ClientCounter(self._limits)
+        self._strangers = 0
         self._work: set[asyncio.Task[None]] = set()
         self._held_bytes = 0
         self._stopping = False
@@ -87,6 +96,17 @@ class SmtpDoor:
             await asyncio.gather(sweeper, return_exceptions=True)
         self._servers.clear()
 
+    def certificate_facts(self) -> CertificateFacts | None:
+        """Return what the inventory wants to know of the certificate in use; None when TLS is not offered."""
+        return self._certificate.facts() if self._certificate is not None else None
+
+    def sweep(self) -> None:
+        """Look once at every connection's time and at the certificate's files; done by itself every SWEEP_SECONDS."""
+        for connection in list(self._connections):
+            connection.check_patience()
+        if self._certificate is not None:
+            self._certificate.check()
+
     # ---- for connections and policy
 
     @property
@@ -95,27 +115,37 @@ class SmtpDoor:
         return self._mail_domain
 
     @property
-    def dialogue_limits(self) -> DialogueLimits:
-        """Return the bounds of one conversation."""
-        return self._limits.dialogue
+    def limits(self) -> DoorLimits:
+        """Return the bounds of this door."""
+        return self._limits
 
     def now_seconds(self) -> float:
         """Return monotonic seconds."""
         return self._clock.monotonic_seconds()
 
-    def admit(self, connection: Connection, host: str) -> bytes | None:
-        """Let the connection in, or return the reply that turns it away."""
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return what a handshake is done with now, None when TLS is not offered."""
+        return self._certificate.context() if self._certificate is not None else None
+
+    def admit(self, connection: Connection, client: Client) -> bytes | None:
+        """Let the connection in, or return the reply that turns it away; trusted clients are not counted."""
         if self._stopping:
             return say.SHUTTING_DOWN
-        if len(self._connections) >= self._limits.max_connections or not self._hosts.enter(host, self.now_seconds()):
-            return _TOO_MANY_CONNECTIONS
+        if not client.trusted:
+            if self._strangers >= self._limits.max_connections:
+                return _TOO_MANY_CONNECTIONS
+            if not self._clients.enter(client.key, self.now_seconds()):
+                return _TOO_MANY_CONNECTIONS
+            self._strangers += 1
         self._connections.add(connection)
         return None
 
-    def forget(self, connection: Connection, host: str) -> None:
+    def forget(self, connection: Connection, client: Client) -> None:
         """Hear that an admitted connection is closed."""
         self._connections.discard(connection)
-        self._hosts.leave(host)
+        if not client.trusted:
+            self._strangers -= 1
+            self._clients.leave(client.key)
         self._quiet.set()
 
     def hold(self, difference_bytes: int) -> bool:
@@ -195,5 +225,4 @@ class SmtpDoor:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            for connection in list(self._connections):
-                connection.check_patience(self._limits.idle_seconds, self._limits.mail_seconds)
+            self.sweep()
