@@ -4,7 +4,7 @@ Purpose     read every arrival on the MAIL stream and carry it into reservations
 Reads       stream MAIL (durable consumer `reader`), the vault, `extraction`; its own table.
 Writes      its own table, and through their services `reservations` and `guests`: one transaction per project and
             batch. An event `event.<project>.reservation` after the commit, for live pages.
-            Bucket `addresses`: the mirror of the intake addresses for the SMTP door.
+            Bucket `addresses`: the mirror of the intake addresses for the SMTP door, replaced ones too.
 Guarantees  every arrival ends in exactly one state; what is acknowledged on the bus is committed. Killed at any
             point, or delivered again any number of times, the same book results. One bad mail never stops the next:
             what can't be read or held is `unreadable` with its reason, and its bytes stay in the vault.

@@ -39,14 +39,20 @@ class Fate:
     notification: Notification | None = None
 
 
-def decide(received: Received, *, project_known: bool) -> Fate:
-    """Return the state of the mail, or the notification that the book decides about (state PENDING)."""
+def decide(received: Received, *, project_known: bool, accepted_until_utc: datetime | None = None) -> Fate:
+    """Return the state of the mail, or the notification that the book decides about (state PENDING).
+
+    accepted_until_utc: of the address it came to, None when that has no end. What counts is when the mail arrived:
+    a reader that was away for days takes what came in time.
+    """
     if received.project_id == UNROUTED_PROJECT:
         return Fate(MailState.QUARANTINED, "unknown_address")
     if not project_known:
         return Fate(MailState.QUARANTINED, "unknown_project")
     if received.arrival.project_id != received.project_id:
         return Fate(MailState.QUARANTINED, "other_project")
+    if accepted_until_utc is not None and received.arrival.received_at_utc >= accepted_until_utc:
+        return Fate(MailState.QUARANTINED, f"address_retired:{accepted_until_utc.astimezone(UTC):%Y-%m-%d}")
     reading = received.outcome.reading
     if reading is None:
         return Fate(MailState.UNREADABLE, received.outcome.problem)

@@ -20,8 +20,10 @@ log = structlog.get_logger(__name__)
 async def publish_addresses(bus: Bus) -> int:
     """Make KV `addresses` say what the database says; returns how many keys were changed.
 
-    Only differences are written. A key is removed when its project is ours and the address is retired or gone; keys
-    of projects that this database does not know are left alone. Raises BookUnavailable, BusUnavailable.
+    Only differences are written. A replaced or retired address stays, with the moment until which it is accepted, so
+    that its mail is never taken for nobody's. A key is removed when its project is ours and the address is gone; keys
+    of projects that this database does not know are left alone. Killed half-way, the next call does the rest. Raises
+    BookUnavailable, BusUnavailable.
     """
     wanted, projects = await asyncio.to_thread(_addresses)
     bucket = bus.bucket(ADDRESSES_BUCKET)
@@ -46,7 +48,7 @@ async def publish_addresses(bus: Bus) -> int:
 
 def _addresses() -> tuple[dict[str, bytes], frozenset[str]]:
     try:
-        rows = project_queries.list_intake_addresses()
+        rows = project_queries.list_intake_addresses(with_replaced=True)
         projects = frozenset(project_queries.list_project_ids())
     except (DatabaseError, InterfaceError) as error:
         raise BookUnavailable("the database is away", kept="the addresses that the bus has") from error
@@ -54,7 +56,12 @@ def _addresses() -> tuple[dict[str, bytes], frozenset[str]]:
         connection.close()  # any thread of the pool may be asked next, and each would keep one open
     wanted = {
         row.local_part.casefold(): msgspec.msgpack.encode(
-            Route(project_id=row.project_id, shop_code=row.shop_code, site=row.site)
+            Route(
+                project_id=row.project_id,
+                shop_code=row.shop_code,
+                site=row.site,
+                accepted_until_utc=row.accepted_until_utc,
+            )
         )
         for row in rows
     }

@@ -2,7 +2,8 @@
 
 ProjectsError
   ├─ ProjectMissing   permanent: no such project, or not yours
-  └─ AddressTaken     permanent: this intake address belongs to somebody already
+  ├─ AddressTaken     permanent: this intake address belongs to somebody already
+  └─ AddressMissing   permanent: the project has no such intake address
 """
 
 from __future__ import annotations
@@ -20,3 +21,7 @@ class ProjectMissing(ProjectsError):
 
 class AddressTaken(ProjectsError):
     """The intake address is in use."""
+
+
+class AddressMissing(ProjectsError):
+    """The project has no such intake address; one of another project is not told apart."""

@@ -82,7 +82,10 @@ class Member(models.Model):
 
 
 class IntakeAddress(models.Model):
-    """One unguessable local part for one shop and site; retired ones stay, so that late mail is still explained."""
+    """One unguessable local part for one shop and site; retired ones stay, so that late mail is still explained.
+
+    retired_at: null = in use; else another has taken its place, and it is accepted until then, which may lie ahead.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="intake_addresses")
     local_part = models.CharField(max_length=64, unique=True)

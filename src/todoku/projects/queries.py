@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from todoku.projects.errors import ProjectMissing
 from todoku.projects.models import IntakeAddress, Member, Project, Shop, User
 from todoku.projects.types import IntakeAddressInfo, Membership, ProjectInfo, Role, ShopInfo
@@ -52,20 +55,39 @@ def is_known_person(email: str) -> bool:
     return User.objects.filter(email=email.strip().casefold()).exists()
 
 
-def list_intake_addresses(project_id: str | None = None) -> list[IntakeAddressInfo]:
-    """Return the addresses at which mail arrives: of one project, or of all (for the intake role)."""
-    rows = IntakeAddress.objects.filter(retired_at__isnull=True).order_by("project_id", "shop_code", "site")
+def list_intake_addresses(project_id: str | None = None, *, with_replaced: bool = False) -> list[IntakeAddressInfo]:
+    """Return the addresses in use: of one project, or of all (for the intake role).
+
+    with_replaced: those too that another has replaced, accepted still or retired; the one in use comes first.
+    """
+    rows = IntakeAddress.objects.order_by("project_id", "shop_code", "site", "-created_at", "-id")
+    if not with_replaced:
+        rows = rows.filter(retired_at__isnull=True)
     if project_id is not None:
         rows = rows.filter(project_id=project_id)
-    return [
-        IntakeAddressInfo(
-            project_id=row.project_id,
-            local_part=row.local_part,
-            shop_code=row.shop_code or None,
-            site=row.site or None,
-        )
-        for row in rows
-    ]
+    return [address_info(row) for row in rows]
+
+
+def ends_of_intake_addresses(project_id: str, local_parts: Iterable[str]) -> dict[str, datetime]:
+    """Return until when those of these addresses that were replaced are accepted; one statement."""
+    rows = IntakeAddress.objects.filter(
+        project_id=project_id, retired_at__isnull=False, local_part__in=sorted(set(local_parts))
+    )
+    return {
+        local_part: until for local_part, until in rows.values_list("local_part", "retired_at") if until is not None
+    }
+
+
+def address_info(row: IntakeAddress) -> IntakeAddressInfo:
+    """Return the row as other rooms see it."""
+    return IntakeAddressInfo(
+        project_id=row.project_id,
+        local_part=row.local_part,
+        shop_code=row.shop_code or None,
+        site=row.site or None,
+        created_at_utc=row.created_at,
+        accepted_until_utc=row.retired_at,
+    )
 
 
 def _membership(row: Member) -> Membership:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
+from datetime import timedelta
+from typing import Final
 from zoneinfo import available_timezones
 
 import structlog
@@ -11,11 +11,15 @@ from django.db import IntegrityError, transaction
 
 from todoku.kernel.clock import Clock
 from todoku.kernel.ids import require_subject_token
-from todoku.projects.errors import AddressTaken
+from todoku.projects.errors import AddressMissing, AddressTaken, ProjectMissing
+from todoku.projects.local_parts import new_local_part, require_local_part
 from todoku.projects.models import IntakeAddress, Member, Project, Shop, User
-from todoku.projects.types import IntakeAddressInfo, ProjectInfo, Role, ShopInfo
+from todoku.projects.queries import address_info
+from todoku.projects.types import IntakeAddressInfo, ProjectInfo, Role, Rotation, ShopInfo
 
 log = structlog.get_logger(__name__)
+
+ADDRESS_OVERLAP: Final = timedelta(days=90)  # a quarter: a booking site's account is not opened every month
 
 
 def save_project(info: ProjectInfo, *, clock: Clock) -> None:
@@ -71,33 +75,64 @@ def save_member(project_id: str, *, email: str, display_name: str, role: Role, p
     return user.pk
 
 
-def new_local_part() -> str:
-    """Return an unguessable local part: `r-` and 26 characters that carry 128 random bits."""
-    return "r-" + base64.b32encode(secrets.token_bytes(16)).decode("ascii").rstrip("=").lower()
-
-
 def create_intake_address(
     project_id: str, *, shop_code: str | None, site: str | None, clock: Clock, local_part: str | None = None
 ) -> IntakeAddressInfo:
-    """Make an address for one shop and site; raises AddressTaken when a given local part is in use elsewhere.
+    """Return the address of one shop and site, and make it when there is none in use.
 
-    Asking again for the same project, shop, site and given local part returns the one that is there.
+    local_part: a chosen one instead, which may be guessed; asking again for the same returns the one that is there.
+    Raises AddressTaken when it was ever in use for another shop, site or project, ProjectMissing, and ValueError when
+    it can't be a local part.
     """
-    wanted = (local_part or new_local_part()).casefold()
+    wanted = require_local_part(local_part) if local_part is not None else None
     try:
         with transaction.atomic():
-            row, created = IntakeAddress.objects.get_or_create(
-                local_part=wanted,
-                project_id=project_id,
-                shop_code=shop_code or "",
-                site=site or "",
-                defaults={"created_at": clock.now_utc()},
-            )
+            _lock(project_id)
+            row = _in_use(project_id, shop_code, site) if wanted is None else None
+            if row is None:
+                row = _make(project_id, shop_code, site, clock=clock, local_part=wanted)
     except IntegrityError as error:
         raise AddressTaken(f"the address {wanted!r} belongs to another shop or project") from error
-    if created:
-        log.info("project.address_created", project_id=project_id, shop_code=shop_code, site=site)
-    return IntakeAddressInfo(project_id=project_id, local_part=row.local_part, shop_code=shop_code, site=site)
+    return address_info(row)
+
+
+def rotate_intake_address(
+    project_id: str, local_part: str, *, clock: Clock, overlap: timedelta = ADDRESS_OVERLAP
+) -> Rotation:
+    """Give the shop and site of this address a new one; the old one is accepted for the overlap.
+
+    Afterwards mail to the old one is kept and quarantined in its project. Rotating again what was replaced changes
+    nothing and returns the same two, so that a lost answer costs nothing. One transaction: killed at any point, both
+    are there or neither. Raises AddressMissing, ProjectMissing, and ValueError for an overlap below zero.
+    """
+    if overlap < timedelta(0):
+        raise ValueError("an overlap can't be negative: 0 retires the old address at once")
+    with transaction.atomic():
+        _lock(project_id)
+        old = _find(project_id, local_part)
+        fresh = old.retired_at is None
+        if fresh:
+            old.retired_at = clock.now_utc() + overlap
+            old.save(update_fields=["retired_at"])
+        new = None if fresh else _in_use(project_id, old.shop_code, old.site)
+        if new is None:
+            new = _make(project_id, old.shop_code, old.site, clock=clock)
+    if fresh:
+        log.info("project.address_rotated", project_id=project_id, shop_code=old.shop_code, site=old.site)
+    return Rotation(old=address_info(old), new=address_info(new))
+
+
+def retire_intake_address(project_id: str, local_part: str, *, clock: Clock) -> IntakeAddressInfo:
+    """Accept nothing more at this address from now on; idempotent, an earlier end stays. Raises AddressMissing."""
+    now_utc = clock.now_utc()
+    with transaction.atomic():
+        _lock(project_id)
+        row = _find(project_id, local_part)
+        if row.retired_at is None or row.retired_at > now_utc:
+            row.retired_at = now_utc
+            row.save(update_fields=["retired_at"])
+            log.info("project.address_retired", project_id=project_id, shop_code=row.shop_code, site=row.site)
+    return address_info(row)
 
 
 def set_language(user_id: int, language: str) -> None:
@@ -105,3 +140,39 @@ def set_language(user_id: int, language: str) -> None:
     if language not in {"ja", "en"}:
         raise ValueError(f"language must be ja or en, not {language!r}")
     User.objects.filter(pk=user_id).update(language=language)
+
+
+def _lock(project_id: str) -> None:
+    """Let one after the other change the project's addresses, so that a shop and site never get two at once."""
+    if Project.objects.select_for_update().filter(id=project_id).first() is None:
+        raise ProjectMissing(f"there is no project {project_id!r}")
+
+
+def _find(project_id: str, local_part: str) -> IntakeAddress:
+    row = IntakeAddress.objects.filter(project_id=project_id, local_part=local_part.casefold()).first()
+    if row is None:
+        raise AddressMissing(f"this project has no address {local_part!r}")
+    return row
+
+
+def _in_use(project_id: str, shop_code: str | None, site: str | None) -> IntakeAddress | None:
+    """Return the newest one in use: older releases made a second when they were asked twice."""
+    rows = IntakeAddress.objects.filter(
+        project_id=project_id, shop_code=shop_code or "", site=site or "", retired_at__isnull=True
+    )
+    return rows.order_by("-created_at", "-id").first()
+
+
+def _make(
+    project_id: str, shop_code: str | None, site: str | None, *, clock: Clock, local_part: str | None = None
+) -> IntakeAddress:
+    row, created = IntakeAddress.objects.get_or_create(
+        local_part=local_part or new_local_part(shop_code, site),
+        project_id=project_id,
+        shop_code=shop_code or "",
+        site=site or "",
+        defaults={"created_at": clock.now_utc()},
+    )
+    if created:
+        log.info("project.address_created", project_id=project_id, shop_code=shop_code, site=site)
+    return row

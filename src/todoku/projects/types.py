@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from todoku.projects.signatures import sign
@@ -99,9 +100,26 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class IntakeAddressInfo:
-    """One address at which mail arrives. shop_code and site: what it was made for, None when it says nothing."""
+    """One address at which mail arrives. shop_code and site: what it was made for, None when it says nothing.
+
+    accepted_until_utc: None = in use; else it was replaced, and what comes after that moment is quarantined.
+    """
 
     project_id: str
     local_part: str
     shop_code: str | None
     site: str | None
+    created_at_utc: datetime
+    accepted_until_utc: datetime | None = None
+
+    def is_retired(self, now_utc: datetime) -> bool:
+        """Tell whether mail to it is quarantined by now."""
+        return self.accepted_until_utc is not None and now_utc >= self.accepted_until_utc
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What a rotation left: the replaced address with its end, and the one to enter at the booking site."""
+
+    old: IntakeAddressInfo
+    new: IntakeAddressInfo

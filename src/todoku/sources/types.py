@@ -34,11 +34,16 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What an intake address stands for; the value in KV `addresses` under the case-folded local part (msgpack)."""
+    """What an intake address stands for; the value in KV `addresses` under the case-folded local part (msgpack).
+
+    accepted_until_utc: None = it is the one in use; else another has taken its place, and mail that comes later than
+    this is still the project's and quarantined there. Values written before this field was there have None.
+    """
 
     project_id: str
     shop_code: str | None = None
     site: str | None = None
+    accepted_until_utc: datetime | None = None
 
 
 class Listed(NamedTuple):

@@ -207,6 +207,16 @@ class SmtpDoor:
             )
         except NotKept:
             return _NOT_KEPT
+        if route.accepted_until_utc is not None:
+            # whoever still writes there has to be told the new address before the old one is retired
+            log.info(
+                "smtp.replaced_address_used",
+                project_id=route.project_id,
+                shop_code=route.shop_code,
+                site=route.site,
+                accepted_until_utc=route.accepted_until_utc,
+                arrival_id=str(arrival.arrival_id),
+            )
         return say.make_reply(250, "2.0.0", f"kept as {arrival.arrival_id}")
 
     def _target(self, rcpt_to: str) -> tuple[str, Route]:
