@@ -100,13 +100,14 @@ def read_page(body: bytes) -> Page:
     one: dict[str, str] = {}
     whole: dict[str, str] = {}
 
-    def take(path: tuple[str, ...], text: str) -> None:
-        if path == ("ListBucketResult", "Contents"):
+    def take(path: list[str], text: str) -> None:
+        depth = len(path)
+        if depth == 3 and path[1] == "Contents":
+            one[path[2]] = text
+        elif depth == 2 and path[1] == "Contents":
             page.objects.append(_object(one))
             one.clear()
-        elif path[:2] == ("ListBucketResult", "Contents"):
-            one["/".join(path[2:])] = text
-        elif len(path) == 2 and path[0] == "ListBucketResult":
+        elif depth == 2:
             whole[path[1]] = text
 
     root = _read_xml(body, take)
@@ -132,28 +133,30 @@ def _object(found: Mapping[str, str]) -> ListedObject:
     return ListedObject(name, etag, modified_utc)
 
 
-def _read_xml(body: bytes, take: Callable[[tuple[str, ...], str], None]) -> str:
+def _read_xml(body: bytes, take: Callable[[list[str], str], None]) -> str:
     """Tell of each element at its end, with its path and text; return the root's name. Refuses any DTD."""
     path: list[str] = []
-    texts: list[list[str]] = []
+    texts: list[str] = []  # of the element that began last
     roots: list[str] = []
 
     def begin(name: str, _attributes: Mapping[str, str]) -> None:
         if not path:
             roots.append(name)
         path.append(name)
-        texts.append([])
+        texts.clear()
 
     def end(_name: str) -> None:
-        take(tuple(path), "".join(texts.pop()))
+        take(path, "".join(texts))
         path.pop()
+        texts.clear()
 
     def refuse(*_of: object) -> None:
         raise NotUnderstood("the answer has a document type, which S3 never sends")
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = begin, end
-    parser.CharacterDataHandler = lambda text: texts[-1].append(text) if texts else None
+    parser.CharacterDataHandler = texts.append
+    parser.buffer_text = True  # a key with an entity in it comes in one piece
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(body, True)
@@ -177,8 +180,8 @@ def read_error(body: bytes) -> ErrorWords:
 def _read_xml_error(body: bytes) -> ErrorWords:
     said: dict[str, str] = {}
 
-    def take(path: tuple[str, ...], text: str) -> None:
-        if path[:1] == ("Error",) or path[:2] == ("ErrorResponse", "Error"):
+    def take(path: list[str], text: str) -> None:
+        if path[:1] == ["Error"] or path[:2] == ["ErrorResponse", "Error"]:
             said[path[-1]] = text
 
     try:

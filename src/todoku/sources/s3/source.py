@@ -64,6 +64,7 @@ class S3Source:
         self._queue = Queue(settings, self._client, Login(_Untold(keyring))) if settings.queue_url else None
         self._notices = Notices(settings.bucket, settings.prefix, settings.tries)
         self._list_at_seconds: float | None = None  # when a whole listing is due; None: at once
+        self._unconfirmed = False  # a look was given, and nobody waited since: not all of it may have arrived
         self._queue_at_seconds = 0.0  # when the queue may be asked again
         self.queue_trouble = ""  # why the queue could not be asked last, "" when it could
 
@@ -93,16 +94,18 @@ class S3Source:
                     there.add(name)
                 yield one
         self._notices.looked(wanted, there)
-        self._list_at_seconds = due_at_seconds
+        self._list_at_seconds, self._unconfirmed = due_at_seconds, True
 
     async def noticed(self) -> list[Listed] | None:
         """Give the mails that the queue told of since the last look, without a listing; None: list all now.
 
-        None at first, every `list_every_seconds`, after any trouble, and without a queue. An empty list: nothing came,
-        and no listing is due. Raises CannotLook.
+        None at first, every `list_every_seconds`, after any trouble (also when nobody waited since the last look), and
+        without a queue. An empty list: nothing came, and no listing is due. Raises CannotLook.
         """
         due = self._list_at_seconds
-        if self._queue is None or self.queue_trouble or due is None or self._clock.monotonic_seconds() >= due:
+        if self._queue is None or self.queue_trouble or self._unconfirmed or due is None:
+            return None
+        if self._clock.monotonic_seconds() >= due:
             return None
         self._list_at_seconds = None  # until this look has gone well
         names = self._notices.not_looked_for()
@@ -116,7 +119,7 @@ class S3Source:
                         there.add(one.name)
                         found.append(Listed(f"{one.name}@{one.etag}", one.modified_utc))
         self._notices.looked(set(names), there)
-        self._list_at_seconds = due
+        self._list_at_seconds, self._unconfirmed = due, True
         return found
 
     async def fetch(self, key: str) -> bytes:
@@ -152,6 +155,7 @@ class S3Source:
         """
         now = self._clock.monotonic_seconds
         until_seconds, poll_at_seconds = now() + seconds, now() + self._settings.poll_seconds
+        self._unconfirmed = False
         await self._let_go()
         while not self._notices.is_waiting:
             blind = self._queue is None or bool(self.queue_trouble)
