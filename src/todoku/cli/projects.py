@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from todoku.config.settings import load_settings
 from todoku.kernel.clock import SystemClock
 from todoku.kernel.errors import ConfigurationError
 from todoku.projects.types import ProjectInfo, Role, ShopInfo
+from todoku.sources.routes import local_part_of
 
 app = typer.Typer(no_args_is_help=True, help="Make and list projects, shops, members and intake addresses.")
 
@@ -102,7 +104,7 @@ def address(
     shop_code: Annotated[str, typer.Option("--shop", help="The shop that it is for; empty = any.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make an unguessable address for one shop and site, to be entered at the booking site; mail may come at once."""
+    """Show the unguessable address of one shop and site, made if need be; mail may come at once."""
     from todoku.config.addresses import publish_now
     from todoku.projects import queries, services
 
@@ -113,6 +115,27 @@ def address(
     asyncio.run(publish_now(settings))
     text = f"{made.local_part}@{settings.mail_domain}"
     print(json.dumps({"address": text}) if as_json else text)
+
+
+@app.command("rotate-address")
+def rotate_address(
+    project: ProjectId,
+    old: Annotated[str, typer.Argument(metavar="ADDRESS", help="The one to replace.")],
+    overlap_days: Annotated[int, typer.Option(min=0, max=3650, help="So long the old one is accepted.")] = 90,
+    as_json: AsJson = False,
+) -> None:
+    """Give a shop and site a new address; mail to the old one is read for the overlap, then kept and quarantined."""
+    from todoku.config.addresses import publish_now
+    from todoku.projects import services
+
+    made = services.rotate_intake_address(
+        project, local_part_of(old), clock=SystemClock(), overlap=timedelta(days=overlap_days)
+    )
+    settings = load_settings()
+    asyncio.run(publish_now(settings))
+    text, until = f"{made.new.local_part}@{settings.mail_domain}", made.old.accepted_until_utc
+    shown = until.isoformat() if until is not None else None
+    print(json.dumps({"address": text, "old_accepted_until": shown}) if as_json else f"{text}\nThe old: until {shown}")
 
 
 @app.command("list")
@@ -128,8 +151,13 @@ def list_all(as_json: AsJson = False) -> None:
             "shops": [{"code": one.code, "name": one.name} for one in queries.list_shops(project_id)],
             "members": [{"email": one.email, "role": one.role.value} for one in queries.list_members(project_id)],
             "addresses": [
-                {"address": f"{one.local_part}@{domain}", "shop": one.shop_code, "site": one.site}
-                for one in queries.list_intake_addresses(project_id)
+                {
+                    "address": f"{one.local_part}@{domain}",
+                    "shop": one.shop_code,
+                    "site": one.site,
+                    "accepted_until": one.accepted_until_utc.isoformat() if one.accepted_until_utc else None,
+                }
+                for one in queries.list_intake_addresses(project_id, with_replaced=True)
             ],
         }
         for project_id in queries.list_project_ids()

@@ -133,7 +133,7 @@ def list_all(project: Project, as_json: AsJson = False) -> None:
 def test(project: Project, source: Source) -> None:
     """Log in and list now, with every credential in turn, and say each step; nothing is fetched."""
     from todoku.config.collectors import open_inventory
-    from todoku.config.source_trial import try_source
+    from todoku.credentials.trial import try_source
 
     async def call(settings: Settings, bus: Bus) -> bool:
         entry = await SourceBook(bus).get(project, source)

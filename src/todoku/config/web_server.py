@@ -42,6 +42,7 @@ async def serve_pages(settings: Settings, stop: asyncio.Event) -> None:
 def connect_pages(settings: Settings) -> None:
     """Give pages and api what they may ask for: clock, vault, bus, and the demo's outbox when there is one."""
     from todoku.api import ports as api_ports
+    from todoku.config.collectors import open_inventory
     from todoku.config.ways_out import urls_by_name
     from todoku.demo.sink_log import SinkReader
     from todoku.web import live, ports
@@ -55,6 +56,7 @@ def connect_pages(settings: Settings) -> None:
             public_url=settings.public_url,
             outbox=SinkReader(sink_folder) if settings.demo else None,
             transports=tuple(sorted(name for name in urls_by_name(settings) if name)),
+            inventory=lambda bus: open_inventory(settings, bus, SystemClock()),
         )
     )
     api_ports.connect(api_ports.Ports(clock=SystemClock(), notify=live.hub.publish))

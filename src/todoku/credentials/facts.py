@@ -19,7 +19,7 @@ from todoku.sources.credentials import CredentialKind
 ENDING_BELOW: Final = 1 / 3
 NEAR_END_BELOW: Final = 1 / 6
 
-_NEEDED: Final[dict[CredentialKind, tuple[str, ...]]] = {
+NEEDED: Final[dict[CredentialKind, tuple[str, ...]]] = {
     CredentialKind.PASSWORD: ("username", "password"),
     CredentialKind.OAUTH_TOKEN: ("username", "token"),
     CredentialKind.CLIENT_CERTIFICATE: ("certificate_pem", "key_pem"),
@@ -34,7 +34,7 @@ def facts_of(kind: CredentialKind, secrets: Mapping[str, str], *, not_after_utc:
     not_after_utc: an end that the issuer told beside the secret (`expires_in`, `Expiration`). Raises BadCredential,
     with no secret in its words, when a value is missing, a certificate can't be read or its key is another one's.
     """
-    missing = [name for name in _NEEDED[kind] if not secrets.get(name)]
+    missing = [name for name in NEEDED[kind] if not secrets.get(name)]
     if missing:
         raise BadCredential(f"a credential of kind {kind} needs {', '.join(missing)}")
     if any(character in value for name, value in secrets.items() for character in _never_in(name)):

@@ -69,6 +69,13 @@ def counts_since(project_id: str, since_utc: datetime) -> dict[tuple[str | None,
     return {(site, MailState(state)): count for site, state, count in counted}
 
 
+def arrivals_per_source(project_id: str) -> dict[str, tuple[int, datetime]]:
+    """Return of each source how many of its mails are in the books and when the newest arrived; one statement."""
+    rows = IncomingMail.objects.filter(project_id=project_id).order_by().values_list("source")
+    counted = rows.annotate(count=Count("arrival_id"), last=Max("arrived_at"))
+    return {source: (count, last) for source, count, last in counted}
+
+
 def last_arrival_per_site(project_id: str) -> dict[str, datetime]:
     """Return when the newest mail of each site arrived; a site that never wrote is not in it."""
     rows = IncomingMail.objects.filter(project_id=project_id, site__isnull=False)

@@ -22,6 +22,7 @@ from todoku.bus.streams import UNROUTED_PROJECT
 from todoku.guests import services as guest_services
 from todoku.guests.types import VisitFact
 from todoku.intake import store
+from todoku.intake.addresses import ends_of_addresses
 from todoku.intake.errors import BookUnavailable
 from todoku.intake.fates import Fate, Received, decide, repeat_id
 from todoku.intake.store import MailLine
@@ -132,10 +133,11 @@ def _fresh(project_id: str, mails: Sequence[Received]) -> tuple[list[Received], 
 def _fates(project_id: str, mails: Sequence[Received], refused: dict[UUID, str]) -> dict[UUID, Fate]:
     known = project_id != UNROUTED_PROJECT and project_id in project_queries.list_project_ids()
     seen = store.known_contents(project_id, [mail.arrival.sha256 for mail in mails if mail.arrival.sha256])
+    ends = ends_of_addresses(project_id, [mail.arrival.rcpt_to for mail in mails]) if known else {}
     fates: dict[UUID, Fate] = {}
     for mail in mails:
         arrival = mail.arrival
-        fate = decide(mail, project_known=known)
+        fate = decide(mail, project_known=known, accepted_until_utc=ends.get(arrival.rcpt_to))
         if fate.state is not MailState.QUARANTINED:
             if arrival.sha256 in seen:
                 fate = Fate(MailState.DUPLICATE, "same_bytes")

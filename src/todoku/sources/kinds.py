@@ -10,10 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from todoku.kernel.clock import Clock
+from todoku.kernel.errors import ConfigurationError
 from todoku.sources.credentials import CredentialKind, Keyring
 from todoku.sources.errors import BadSource
 from todoku.sources.maildir import MaildirSettings, MaildirSource
 from todoku.sources.registry import SourceEntry
+from todoku.sources.s3 import S3Settings, S3Source
 from todoku.sources.types import MailSource
 
 
@@ -27,6 +29,7 @@ class Kind:
 
 
 KINDS: Final[dict[str, Kind]] = {
+    "s3": Kind(S3Settings, (CredentialKind.STATIC_KEY, CredentialKind.SESSION_KEY), S3Source),
     "maildir": Kind(MaildirSettings, (), lambda settings, _keyring, clock: MaildirSource(Path(settings.folder), clock)),
 }
 
@@ -53,7 +56,7 @@ def kind_of(entry: SourceEntry) -> Kind:
 def _settings_of(entry: SourceEntry, kind: Kind) -> msgspec.Struct:
     try:
         return msgspec.convert(entry.settings, kind.settings, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ConfigurationError) as error:
         names = ", ".join(field.encode_name for field in msgspec.structs.fields(kind.settings))
         raise BadSource(
             f"the settings of {entry.source} can't be used: {error}", todo=f"{entry.kind} knows: {names}"

@@ -45,7 +45,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     look: the last that ended, None before the first. since_utc: since when looks come to what the last one came to.
     fetched_at_utc, mail_at_utc: when a look last succeeded, and when one last brought a mail. at_utc: when this was
-    written. fresh, done: of the look that is under way, 0 and 0 when none is. collector: which process.
+    written. fresh, done, under_way_since_utc: of the look that is under way, 0 and 0 when none is. collector: which
+    process.
     """
 
     at_utc: datetime
@@ -55,6 +56,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     mail_at_utc: datetime | None = None
     fresh: int = 0
     done: int = 0
+    under_way_since_utc: datetime | None = None
     collector: str = ""
 
 
@@ -94,7 +96,11 @@ class StandingWriter:
 
     async def under_way(self, fresh: int, done: int) -> None:
         """Write how far a look is."""
-        self._standing = msgspec.structs.replace(self._standing, at_utc=self._clock.now_utc(), fresh=fresh, done=done)
+        now_utc = self._clock.now_utc()
+        since_utc = self._standing.under_way_since_utc or now_utc
+        self._standing = msgspec.structs.replace(
+            self._standing, at_utc=now_utc, fresh=fresh, done=done, under_way_since_utc=since_utc
+        )
         await self._put()
 
     async def _put(self) -> None:

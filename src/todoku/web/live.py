@@ -30,6 +30,7 @@ CONNECT_SECONDS = 5.0
 FIRST_SECONDS = 3.0
 LOOK_SECONDS = 2.0  # how soon pages learn that the bus went away
 RUN_SECONDS = 8.0
+ASK_SECONDS = 3.0
 
 
 class Listener:
@@ -94,7 +95,9 @@ class Hub:
 
         return self.run(get)
 
-    def ask_bus(self, question: Callable[[Bus], Coroutine[Any, Any, Result]]) -> Result:
+    def ask_bus(
+        self, question: Callable[[Bus], Coroutine[Any, Any, Result]], *, timeout_seconds: float = ASK_SECONDS
+    ) -> Result:
         """Ask the bus something; raises BusUnavailable when it is not connected or does not answer soon."""
         self._started()
         self._tried.wait(FIRST_SECONDS)  # the first page of a process must not find the bus away by being early
@@ -102,9 +105,9 @@ class Hub:
         if bus is None or not self.here:
             raise BusUnavailable("pages are not connected to the bus", todo="wait; they try again by themselves")
         try:
-            return self.run(lambda: question(bus), timeout_seconds=3.0)
+            return self.run(lambda: question(bus), timeout_seconds=timeout_seconds)
         except TimeoutError as error:
-            raise BusUnavailable("the bus gave no answer within 3 s", todo="try again") from error
+            raise BusUnavailable(f"no answer within {timeout_seconds:g} s", todo="try again") from error
 
     def publish(self, project_id: str, kind: str, payload: dict[str, str]) -> None:
         """Tell all pages of all processes that something moved; best effort, because pages also poll."""

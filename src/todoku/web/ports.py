@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from todoku.bus.connection import Bus
+from todoku.credentials.inventory import CredentialBook
 from todoku.kernel.clock import Clock
 from todoku.kernel.errors import ConfigurationError
 from todoku.vault.types import Vault
@@ -58,7 +60,7 @@ class Ports:
 
     nats_url: called when the live connection is opened, so that an embedded engine may still be starting.
     open_vault: called once per process, on the thread of `live`. public_url: where people reach the pages.
-    transports: names of the ways out besides the usual one.
+    transports: names of the ways out besides the usual one. inventory: the credentials, on the bus that it is given.
     """
 
     clock: Clock
@@ -67,6 +69,7 @@ class Ports:
     public_url: str
     outbox: Outbox | None = None
     transports: tuple[str, ...] = ()
+    inventory: Callable[[Bus], CredentialBook] | None = None
 
 
 _connected: list[Ports] = []

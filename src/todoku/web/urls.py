@@ -10,6 +10,7 @@ from todoku.web.views import (
     away,
     calendar,
     campaigns,
+    credentials,
     editor,
     errors,
     guests,
@@ -22,6 +23,7 @@ from todoku.web.views import (
     runs,
     schedule,
     session,
+    sources,
 )
 
 urlpatterns: list[URLPattern] = [
@@ -43,6 +45,12 @@ urlpatterns: list[URLPattern] = [
     path("mails/<uuid:arrival_id>", mails.mail, name="mail"),
     path("mails/<uuid:arrival_id>/html", mails.mail_html, name="mail_html"),
     path("mails/<uuid:arrival_id>/raw", mails.mail_raw, name="mail_raw"),
+    path("sources", sources.sources, name="sources"),
+    path("sources/new", sources.new, name="source_new"),
+    path("sources/<slug:source>/test", sources.test, name="source_test"),
+    path("sources/<slug:source>/<slug:action>", sources.act, name="source_act"),
+    path("credentials/new", credentials.new, name="credential_new"),
+    path("credentials/<slug:credential>/replace", credentials.replace, name="credential_replace"),
     path("guests", guests.guests, name="guests"),
     path("guests/<uuid:guest_id>", guests.guest, name="guest"),
     path("guests/<uuid:guest_id>/mailing", guests.guest_mailing, name="guest_mailing"),

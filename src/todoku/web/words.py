@@ -128,6 +128,7 @@ REASONS: dict[str, _Text] = {
     "no_definition": _("No definition for this sender"),
     "broken_markup": _("Its structured data is broken"),
     "unknown_address": _("Nobody owns the address it came to"),
+    "address_retired": _("Its address was retired on %(field)s"),
     "unknown_project": _("Its project is not there"),
     "digest": _("Digest of the day"),
     "point_digest": _("Digest of points"),

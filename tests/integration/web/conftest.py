@@ -20,6 +20,8 @@ import pytest
 from todoku.bus.connection import Bus
 from todoku.campaigns.types import CampaignContent
 from todoku.content.starters import load_starter
+from todoku.credentials.cipher import SecretCipher, new_key
+from todoku.credentials.inventory import CredentialBook
 from todoku.demo.sink_log import SinkMessage
 from todoku.engines.nats import EmbeddedNats
 from todoku.guests.types import Audience, PersonImport
@@ -27,6 +29,8 @@ from todoku.kernel.clock import SystemClock
 from todoku.kernel.ids import new_id
 from todoku.projects.types import ProjectInfo, Role, ShopInfo
 from todoku.sources.arrivals import ArrivalWriter
+from todoku.sources.credentials import CredentialKind
+from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.vault import open_vault
 from todoku.web import ports
 
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "a long enough password"
 CLOCK = SystemClock()
+CIPHER = SecretCipher([new_key()])
+SECRET = "open-sesame-2026"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class House:
     arrival_id: UUID
     guest_id: UUID
     campaign_id: UUID
+    source: str
+    credential: str
 
     def email(self, role: Role) -> str:
         """Return who works here in that role."""
@@ -102,6 +110,7 @@ def connected(tmp_path: Path, web_nats_url: str) -> Iterator[ports.Ports]:
         nats_url=lambda: web_nats_url,
         open_vault=lambda: open_vault("", tmp_path / "vault"),
         public_url="http://testserver",
+        inventory=lambda bus: CredentialBook(bus, CIPHER, CLOCK),
         outbox=Outbox(SinkMessage(0, "news@example.com", "guest@example.com", datetime.now(UTC), SENT)),
     )
     ports.connect(made)
@@ -176,6 +185,22 @@ async def deliver(nats_url: str, vault_folder: Path, project_id: str, raw: bytes
         await bus.close()
 
 
+async def name_a_source(nats_url: str, project_id: str, source: str, credential: str, folder: Path) -> None:
+    """Let the project have a source and a credential."""
+    bus = await Bus.connect(nats_url, name="test-source")
+    try:
+        await bus.declare()
+        settings: dict[str, str | int | float | bool] = {"folder": str(folder)}
+        entry = SourceEntry(
+            project_id=project_id, source=source, kind="maildir", settings=settings, credential_ids=(credential,)
+        )
+        await SourceBook(bus).add(entry)
+        secrets = {"username": "reserve@example.com", "password": SECRET}
+        await CredentialBook(bus, CIPHER, CLOCK).add(project_id, credential, CredentialKind.PASSWORD, secrets)
+    finally:
+        await bus.close()
+
+
 async def read_all(nats_url: str, vault_folder: Path) -> None:
     """Read whatever arrived."""
     from todoku.intake.reader import MailReader
@@ -236,4 +261,6 @@ def _build(project_id: str, nats_url: str, tmp_path: Path) -> House:
         clock=CLOCK,
     )
     guest_id = next(row.id for row in guest_queries.search(project_id) if row.name == "山﨑 紬")
-    return House(project_id, reservation.id, arrival_id, guest_id, campaign_id)
+    source, credential = f"maildir-{project_id}", f"password-{project_id}"
+    asyncio.run(name_a_source(nats_url, project_id, source, credential, tmp_path / "maildir"))
+    return House(project_id, reservation.id, arrival_id, guest_id, campaign_id, source, credential)

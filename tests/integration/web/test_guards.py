@@ -20,7 +20,7 @@ PUBLIC_ROUTES = {
 }  # fmt: skip
 POST_ONLY = {
     "handle", "guest_mailing", "campaign_check", "campaign_act", "campaign_starts", "campaign_approve",
-    "campaign_test", "away_remedy", "run_resend", "run_act",
+    "campaign_test", "away_remedy", "run_resend", "run_act", "source_test", "source_act",
 }  # fmt: skip
 RUN_ROUTES = {"run", "run_names", "run_csv", "run_names_csv", "run_resend", "run_act"}
 STREAM = "stream"  # never ends: tried in test_live
@@ -37,7 +37,9 @@ def _url(route: URLPattern, house: House) -> str:
         "guest_id": house.guest_id,
         "campaign_id": house.campaign_id,
         "run_id": uuid4(),
-        "action": "duplicate",
+        "source": house.source,
+        "credential": house.credential,
+        "action": "pause" if route.name == "source_act" else "duplicate",
         "state": "sent",
         "token": "x",
         "number": 0,
@@ -96,7 +98,7 @@ def test_what_belongs_to_another_project_does_not_exist(
     tried = 0
     for route in urlpatterns:
         if not isinstance(_guard(route), Right) or not set(route.pattern.converters) & {
-            "reservation_id", "arrival_id", "guest_id", "campaign_id",
+            "reservation_id", "arrival_id", "guest_id", "campaign_id", "source", "credential",
         }:  # fmt: skip
             continue
         url = _url(route, theirs)

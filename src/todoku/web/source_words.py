@@ -1,0 +1,80 @@
+"""How pages speak of sources and credentials."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from todoku.credentials.types import Condition
+from todoku.sources.credentials import CredentialKind
+from todoku.sources.errors import Cause
+from todoku.sources.standing import Truth
+from todoku.web.words import Word
+
+TRUTHS: dict[Truth, Word] = {
+    Truth.FETCHING: Word(_("Fetching"), "download", "busy"),
+    Truth.FETCHED: Word(_("Mails come in"), "done", "good"),
+    Truth.COULD_NOT: Word(_("Could not look"), "warn", "bad"),
+    Truth.NOBODY_LOOKED: Word(_("Nobody looks"), "warn", "bad"),
+    Truth.PAUSED: Word(_("Paused"), "pause", "look"),
+    Truth.NOT_YET: Word(_("Not looked at yet"), "clock", "busy"),
+}
+CONDITIONS: dict[Condition, Word] = {
+    Condition.EXPIRED: Word(_("Expired"), "cross", "bad"),
+    Condition.NOT_YET_VALID: Word(_("Not valid yet"), "clock", "bad"),
+    Condition.REFUSED: Word(_("Refused by the server"), "cross", "bad"),
+    Condition.RENEWAL_FAILED: Word(_("Renewal failed"), "warn", "bad"),
+    Condition.NEAR_ITS_END: Word(_("Ends very soon"), "warn", "bad"),
+    Condition.ENDING: Word(_("Ends soon"), "clock", "look"),
+    Condition.UNPROVEN: Word(_("Not used so far"), "unknown", "look"),
+    Condition.GOOD: Word(pgettext_lazy("credential", "Works"), "done", "good"),
+}
+CAUSES: dict[str, str | Promise] = {
+    Cause.UNREACHABLE.value: _("The server can't be reached."),
+    Cause.CREDENTIAL.value: _("The server does not let us in, or its certificate is not valid."),
+    Cause.MISSING.value: _("The folder, mailbox or bucket is not there."),
+    Cause.PROTOCOL.value: _("The server answers what nobody expects."),
+    "settings": _("The settings can't be used."),
+}
+KINDS: dict[str, str | Promise] = {
+    "imap": "IMAP",
+    "pop3": "POP3",
+    "s3": "Amazon S3",
+    "maildir": _("Folder on this server (Maildir)"),
+}
+CREDENTIAL_KINDS: dict[CredentialKind, str | Promise] = {
+    CredentialKind.PASSWORD: _("Password"),
+    CredentialKind.OAUTH_TOKEN: _("OAuth token"),
+    CredentialKind.CLIENT_CERTIFICATE: _("Client certificate"),
+    CredentialKind.STATIC_KEY: _("Access key"),
+    CredentialKind.SESSION_KEY: _("Access key of a session"),
+}
+FIELDS: dict[str, str | Promise] = {
+    "host": _("Server"),
+    "port": _("Port"),
+    "encryption": _("Encryption"),
+    "folder": _("Folder"),
+    "ca_pem": _("Certificate authority (PEM), when it is a private one"),
+    "timeout_seconds": _("Patience in seconds"),
+    "bucket": _("Bucket"),
+    "prefix": _("Prefix of the keys"),
+    "region": _("Region"),
+    "endpoint": _("Address of the service, when it is not Amazon"),
+    "queue_url": _("Queue with notifications (SQS)"),
+    "username": _("User name"),
+    "password": _("Password"),
+    "token": _("Token"),
+    "certificate_pem": _("Certificate (PEM)"),
+    "key_pem": _("Private key (PEM)"),
+    "access_key": _("Access key id"),
+    "secret_key": _("Secret access key"),
+    "session_token": _("Session token"),
+}
+LONG_FIELDS = frozenset({"ca_pem", "certificate_pem", "key_pem"})
+HIDDEN_FIELDS = frozenset({"password", "token", "secret_key", "session_token", "key_pem"})
+
+
+def field_name(name: str) -> str | Promise:
+    """Return the word for a setting; settings without one show their own name."""
+    return FIELDS.get(name, name)

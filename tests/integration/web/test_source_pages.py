@@ -1,0 +1,137 @@
+"""The pages about sources and credentials: what is true, what can be done, and no secret anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from django.test import Client
+
+from todoku.bus.connection import Bus
+from todoku.bus.streams import LOOKS_BUCKET
+from todoku.projects.types import Role
+from todoku.sources.standing import Standing
+from todoku.sources.types import Fetch, Look
+from todoku.web import live, ports
+
+from .conftest import CLOCK, SECRET, House
+
+
+@pytest.fixture
+def client(house: House, sign_in: Callable[[str], Client]) -> Client:
+    client = sign_in(house.email(Role.OWNER))
+    client.post("/language", {"language": "en"})
+    return client
+
+
+def _stand(nats_url: str, house: House, standing: Standing) -> None:
+    async def put() -> None:
+        bus = await Bus.connect(nats_url, name="test-standing")
+        key = f"{house.project_id}.{house.source}"
+        await bus.bucket(LOOKS_BUCKET).put(key, msgspec.msgpack.encode(standing))
+        await bus.close()
+
+    asyncio.run(put())
+
+
+def _look(house: House, at_utc: datetime, why: str = "", listed: int | None = None) -> Look:
+    return Look(
+        project_id=house.project_id,
+        source=house.source,
+        began_at_utc=at_utc,
+        ended_at_utc=at_utc,
+        outcome=Fetch.COULD_NOT if why else Fetch.FETCHED,
+        why=why,
+        listed=listed,
+    )
+
+
+def test_three_different_things_are_said_differently(house: House, client: Client, web_nats_url: str) -> None:
+    assert "Not looked at yet" in client.get("/sources").content.decode()
+    now_utc = CLOCK.now_utc()
+    look = _look(house, now_utc, listed=33)
+    _stand(web_nats_url, house, Standing(at_utc=now_utc, look=look, since_utc=now_utc, fetched_at_utc=now_utc))
+    page = client.get("/sources").content.decode()
+    assert "Mails come in" in page
+    assert "33 mails at the source" in page
+    look = _look(house, now_utc, why="credential: imap-1: authentication failed")
+    _stand(web_nats_url, house, Standing(at_utc=now_utc, look=look, since_utc=now_utc))
+    page = client.get("/sources").content.decode()
+    assert "Could not look" in page
+    assert "does not let us in" in page
+    assert "authentication failed" in page
+    assert "No mail is lost" in page
+    long_ago_utc = datetime(2020, 11, 5, 8, 47, tzinfo=now_utc.tzinfo)
+    _stand(web_nats_url, house, Standing(at_utc=long_ago_utc, look=_look(house, long_ago_utc), since_utc=long_ago_utc))
+    page = client.get("/sources").content.decode()
+    assert "Nobody looks" in page
+    assert "No process collects this source" in page
+
+
+def test_a_look_under_way_says_how_far_it_is(house: House, client: Client, web_nats_url: str) -> None:
+    now_utc = CLOCK.now_utc()
+    standing = Standing(at_utc=now_utc, fresh=1_200, done=400, under_way_since_utc=now_utc)
+    _stand(web_nats_url, house, standing)
+    assert "400 of 1,200 fetched" in client.get("/sources").content.decode()
+
+
+def test_test_now_says_each_step(house: House, client: Client, tmp_path: Path) -> None:
+    page = client.post(f"/sources/{house.source}/test").content.decode()
+    assert "there is no folder" in page
+    for part in ("new", "cur", "tmp"):
+        (tmp_path / "maildir" / part).mkdir(parents=True)
+    (tmp_path / "maildir" / "new" / "1.a").write_bytes(b"Subject: a\r\n\r\n")
+    page = client.post(f"/sources/{house.source}/test").content.decode()
+    assert "1 mails are listed" in page
+
+
+def test_a_source_is_paused_and_goes_on(house: House, client: Client) -> None:
+    client.post(f"/sources/{house.source}/pause")
+    assert "Go on" in client.get("/sources").content.decode()
+    client.post(f"/sources/{house.source}/resume")
+    assert "Go on" not in client.get("/sources").content.decode()
+    assert client.post(f"/sources/{house.source}/explode").status_code == 404
+
+
+def test_a_source_is_added_by_form_and_odd_values_are_named(house: House, client: Client) -> None:
+    assert "Folder on this server" in client.get("/sources/new").content.decode()
+    for name, folder, words in (("A B", "/x", "subject token"), ("fine", "", "missing required field")):
+        page = client.post("/sources/new", {"kind": "maildir", "source": name, "s-folder": folder}).content.decode()
+        assert words in page
+    answer = client.post("/sources/new", {"kind": "maildir", "source": "maildir-two", "s-folder": "/x"})
+    assert answer.status_code == 302
+    page = client.post("/sources/new", {"kind": "maildir", "source": "maildir-two", "s-folder": "/x"}).content.decode()
+    assert "there is a source named maildir-two already" in page
+    assert "maildir-two" in client.get("/sources").content.decode()
+
+
+def test_no_page_shows_a_secret(house: House, client: Client) -> None:
+    form = {"kind": "password", "name": "second", "s-username": "a@example.com", "s-password": "hush-hush-9"}
+    assert client.post("/credentials/new", form).status_code == 302
+    offered = {"s-username": "a@example.com", "s-password": "hush-hush-10"}
+    assert client.post("/credentials/second/replace", offered).status_code == 302
+    failed = client.post("/credentials/new", form)  # the name is taken: the form comes again
+    assert "named second already" in failed.content.decode()
+    for url in ("/sources", "/credentials/second/replace", "/credentials/new?kind=password"):
+        page = client.get(url).content.decode() + failed.content.decode()
+        assert "hush-hush" not in page
+        assert SECRET not in page
+    assert "a new secret waits to be accepted" in client.get("/sources").content.decode()
+
+
+def test_what_is_missing_in_a_credential_is_named(house: House, client: Client) -> None:
+    page = client.post("/credentials/new", {"kind": "password", "name": "x", "s-username": "a"}).content.decode()
+    assert "needs password" in page
+    bad = {"kind": "client_certificate", "name": "x", "s-certificate_pem": "x", "s-key_pem": "y"}
+    assert "can&#x27;t be read" in client.post("/credentials/new", bad).content.decode()
+
+
+def test_without_the_bus_the_page_says_so(house: House, client: Client) -> None:
+    live.hub.reset()
+    kept = ports.ports()
+    ports.connect(ports.Ports(kept.clock, lambda: "nats://127.0.0.1:1", kept.open_vault, kept.public_url))
+    assert "message bus can" in client.get("/sources").content.decode()
