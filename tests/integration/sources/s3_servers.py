@@ -106,7 +106,16 @@ def seaweed_port() -> Iterator[int]:
     names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
     names += ["filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    command = [weed, "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={home}", "-master.telemetry=false"]
+    command = [
+        weed,
+        f"-logdir={home}",
+        "server",
+        "-s3",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-dir={home}",
+        "-master.telemetry=false",
+    ]
     command += [f"-s3.config={home}/s3.json", f"-s3.iam.config={home}/iam.json", "-volume.max=2000"]
     command += ["-master.volumeSizeLimitMB=30", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-filer.localSocket={home}/filer.sock", f"-s3.localSocket={home}/s3.sock"]
@@ -116,7 +125,8 @@ def seaweed_port() -> Iterator[int]:
             yield ports["s3.port"]
     finally:
         for number in ports.values():
-            Path(f"/tmp/seaweedfs-filer-grpc-{number}.sock").unlink(missing_ok=True)
+            for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # it has no setting for these
+                left.unlink(missing_ok=True)
         shutil.rmtree(home, ignore_errors=True)
 
 
