@@ -6,8 +6,8 @@ Writes      through ArrivalWriter; the book is told which secret proved a call, 
 Guarantees  - 200 only after vault and bus have the mail; it is the raw mail, octet by octet, where the provider sends
               that, and else one that is made of its pieces, always the same, marked by the header X-Todoku-Rebuilt.
             - a POST is answered by 200 or 503, never by 3xx or 4xx: SendGrid drops a mail at once after a 4xx, Postmark
-              gives up after 403, Mailgun after 406, SNS takes 4xx for delivered. So a wrong secret or token of ours
-              is an outage that a person can end in time, not a loss.
+              gives up after 403, Mailgun after 406, SNS after any 4xx. So a wrong secret or token of ours is an outage
+              that a person can end in time, not a loss.
             - a call that can't be read is kept as it came and ends as an unreadable mail; when it is not proven either,
               under `_unrouted`. A call with a false proof is kept nowhere, counted, and told to the book.
             - cursor: the provider's own name for the mail where it gives one (Postmark MessageID, SES messageId), else
