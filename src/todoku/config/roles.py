@@ -74,15 +74,19 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def read(stage: Stage, stop: asyncio.Event) -> None:
-    """Carry mails into the book, and keep the SMTP door's address list fresh."""
+    """Carry mails into the book, count them from the sources' side, keep the SMTP door's address list fresh."""
     from todoku.config.django_setup import set_up_django
 
     set_up_django()
+    from todoku.config.collectors import open_inventory
     from todoku.intake.reader import MailReader
+    from todoku.intake.reconciling import Reconciler
 
+    inventory = open_inventory(stage.settings, stage.bus, stage.clock)
     async with asyncio.TaskGroup() as group:
         group.create_task(MailReader(stage.bus, stage.vault, stage.clock).run(stop))
         group.create_task(_mirror_addresses(stage, stop))
+        group.create_task(Reconciler(stage.bus, inventory, stage.clock).run(stop))
 
 
 async def plan(stage: Stage, stop: asyncio.Event) -> None:

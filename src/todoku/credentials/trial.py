@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from todoku.credentials.errors import CredentialError
 from todoku.credentials.inventory import CredentialBook
 from todoku.kernel.clock import Clock
-from todoku.sources.conformance import NotedKeyring
-from todoku.sources.credentials import Credential
+from todoku.sources.credentials import Credential, NotedKeyring
 from todoku.sources.errors import BadSource, CannotLook, SourceError
 from todoku.sources.kinds import kind_of, open_source
 from todoku.sources.registry import SourceEntry

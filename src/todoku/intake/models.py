@@ -1,4 +1,4 @@
-"""The table of the intake room; imported by no other room."""
+"""The tables of the intake room; imported by no other room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ class IncomingMail(models.Model):
     """One arrival on the bus with the state in which it ended.
 
     project_id is no foreign key: mail for nobody, or for a project that is not there, has its row too.
-    stream_sequence: which message on MAIL; the same arrival under another sequence was published twice.
+    stream_sequence: which message on MAIL; the same arrival under another sequence was published twice. cursor,
+    at_source: the source's own name for the mail, and when it got it; "" and None where it comes by itself.
     """
 
     arrival_id = models.UUIDField(primary_key=True)
@@ -33,6 +34,8 @@ class IncomingMail(models.Model):
     issued_at = models.DateTimeField(null=True)
     lossy_characters = models.IntegerField(default=0)
     reservation_id = models.UUIDField(null=True)
+    cursor = models.TextField(blank=True, db_default="")
+    at_source = models.DateTimeField(null=True)
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
@@ -42,6 +45,52 @@ class IncomingMail(models.Model):
             models.Index(fields=["project_id", "sha256"], name="mail_by_content"),
             models.Index(fields=["project_id", "stream_sequence"], name="mail_by_sequence"),
             models.Index(
+                fields=["project_id", "source", "cursor"], condition=~models.Q(cursor=""), name="mail_by_cursor"
+            ),
+            models.Index(
                 fields=["reservation_id"], condition=models.Q(reservation_id__isnull=False), name="mail_of_reservation"
             ),
+        ]
+
+
+class SourceDay(models.Model):
+    """One day of one source as its last reconciliation found it: both sides, and the names that differ.
+
+    day: of the source's own clock in the project's time zone, None for mails of which the source does not say. seen: by
+    the source's own listing. arrived: of those, how many are in the books. pending: on the bus and not read yet.
+    missing: seen, and neither in the books nor on the bus. surplus: in the books, and not at the source any more.
+    names: of the missing, the first thousand.
+    """
+
+    project_id = models.CharField(max_length=64)
+    source = models.CharField(max_length=64)
+    day = models.DateField(null=True)
+    seen = models.BigIntegerField()
+    arrived = models.BigIntegerField()
+    pending = models.BigIntegerField()
+    missing = models.BigIntegerField()
+    surplus = models.BigIntegerField()
+    names = models.JSONField(default=list)
+    reconciled_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["project_id", "source", "day"], nulls_distinct=False, name="one_row_of_a_sources_day"
+            )
+        ]
+
+
+class SourceCheck(models.Model):
+    """The last try to reconcile one source. why: "" when it succeeded."""
+
+    project_id = models.CharField(max_length=64)
+    source = models.CharField(max_length=64)
+    tried_at = models.DateTimeField()
+    succeeded_at = models.DateTimeField(null=True)
+    why = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["project_id", "source"], name="one_check_of_a_source")
         ]

@@ -25,6 +25,7 @@ from todoku.intake import store
 from todoku.intake.addresses import ends_of_addresses
 from todoku.intake.errors import BookUnavailable
 from todoku.intake.fates import Fate, Received, decide, repeat_id
+from todoku.intake.source_days import cursor_text
 from todoku.intake.store import MailLine
 from todoku.intake.types import MailState
 from todoku.kernel.errors import TodokuError
@@ -185,6 +186,8 @@ def _row(mail: Received, final: tuple[Fate, UUID | None]) -> MailLine:
         issued_at=_moment(reading.issued_at if reading else None),
         lossy_characters=min(reading.lossy_characters, _INT_MAX) if reading else 0,
         reservation_id=reservation_id,
+        cursor=cursor_text(arrival.cursor),
+        at_source=_moment(arrival.at_source_utc),
     )
 
 

@@ -22,14 +22,15 @@ WHERE project_id = %s AND sha256 = ANY(ARRAY(SELECT json_array_elements_text(%s:
 _INSERT = """
 INSERT INTO intake_incomingmail
     (arrival_id, project_id, source, stream_sequence, state, reason, site, shop_code, shop_text, subject, sender,
-     rcpt_to, vault_key, sha256, size_bytes, arrived_at, issued_at, lossy_characters, reservation_id)
+     rcpt_to, vault_key, sha256, size_bytes, arrived_at, issued_at, lossy_characters, reservation_id,
+     cursor, at_source)
 SELECT n.arrival_id, n.project_id, n.source, n.stream_sequence, n.state, n.reason, n.site, n.shop_code, n.shop_text,
     n.subject, n.sender, n.rcpt_to, n.vault_key, n.sha256, n.size_bytes, n.arrived_at, n.issued_at,
-    n.lossy_characters, n.reservation_id
+    n.lossy_characters, n.reservation_id, n.cursor, n.at_source
 FROM json_to_recordset(%s::json) AS n(arrival_id uuid, project_id text, source text, stream_sequence bigint,
     state text, reason text, site text, shop_code text, shop_text text, subject text, sender text, rcpt_to text,
     vault_key text, sha256 text, size_bytes bigint, arrived_at timestamptz, issued_at timestamptz,
-    lossy_characters integer, reservation_id uuid)
+    lossy_characters integer, reservation_id uuid, cursor text, at_source timestamptz)
 ON CONFLICT (arrival_id) DO NOTHING
 """
 _RELEASE = """
@@ -61,6 +62,8 @@ class MailLine(msgspec.Struct, kw_only=True):
     issued_at: datetime | None
     lossy_characters: int
     reservation_id: UUID | None
+    cursor: str
+    at_source: datetime | None
 
 
 def known_arrivals(project_id: str, arrival_ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -50,6 +51,7 @@ class ArrivalWriter:
         shop_code: str | None = None,
         site: str | None = None,
         cursor: str = "",
+        at_source_utc: datetime | None = None,
     ) -> Arrival:
         """Keep one mail and return its Arrival; on return it may be acknowledged, and survives a power cut.
 
@@ -76,6 +78,7 @@ class ArrivalWriter:
             shop_code=shop_code,
             site=site,
             cursor=cursor,
+            at_source_utc=at_source_utc,
         )
         await self._publish(subject, arrival)
         log.info("mail.arrived", arrival_id=str(arrival.arrival_id), project_id=project_id, source=source)

@@ -22,7 +22,7 @@ from todoku.kernel.waiting import rest
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.errors import CannotFetch, CannotLook, MailVanished, NotKept
-from todoku.sources.types import Fetch, Listed, Look, MailSource
+from todoku.sources.types import Fetch, Listed, Look, MailSource, NoticingSource
 
 log = structlog.get_logger(__name__)
 
@@ -93,9 +93,13 @@ class Collector:
             if look.outcome is Fetch.FETCHED and not look.left and not look.failed:
                 troubles = 0
                 await self._until_changed(stop, poll_seconds)
-            else:
-                await rest(stop, _BACK_OFF.wait_seconds(troubles, randomness=randomness))
-                troubles += 1
+                continue
+            wait_seconds = _BACK_OFF.wait_seconds(troubles, randomness=randomness)
+            troubles += 1
+            if look.left or look.outcome is Fetch.COULD_NOT:
+                await rest(stop, wait_seconds)
+            else:  # what could not be fetched need not delay what comes
+                await self._until_changed(stop, min(poll_seconds, wait_seconds))
         await self._save()
         await self._mails.close()
 
@@ -120,8 +124,14 @@ class Collector:
             await self._save()
         return self._say(began_at_utc, count, len(fresh), tally)
 
-    async def _list(self) -> tuple[list[Listed], int]:
-        """Return what is fresh, newest first, and how many mails the source has; raises CannotLook."""
+    async def _list(self) -> tuple[list[Listed], int | None]:
+        """Return what is fresh, newest first, and how many mails the source has, None when it told only of some.
+
+        Raises CannotLook.
+        """
+        noticed = await self._mails.noticed() if isinstance(self._mails, NoticingSource) else None
+        if noticed is not None:
+            return _newest_first([one for one in noticed if one.key not in self._keys]), None
         fresh: list[Listed] = []
         count = 0
         # what somebody removed at the source is forgotten now and then, when it is more than what is still there
@@ -135,8 +145,7 @@ class Collector:
         if all_keys:  # a source that suddenly has nothing at all may have it again tomorrow
             self._keys.forget_all_but(all_keys)
         self._last_count = count
-        fresh.sort(key=lambda one: one.at_utc or _LONG_AGO, reverse=True)
-        return fresh, count
+        return _newest_first(fresh), count
 
     def _say(self, began_at_utc: datetime, listed: int | None, fresh: int, tally: _Tally) -> Look:
         look = Look(
@@ -195,6 +204,7 @@ class Collector:
                 shop_code=place.shop_code,
                 site=place.site,
                 cursor=one.key,
+                at_source_utc=one.at_utc,
             )
         except NotKept as error:
             tally.not_kept_in_a_row += 1
@@ -220,3 +230,7 @@ class Collector:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+
+def _newest_first(mails: list[Listed]) -> list[Listed]:
+    return sorted(mails, key=lambda one: one.at_utc or _LONG_AGO, reverse=True)

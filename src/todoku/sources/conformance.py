@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from todoku.sources.credentials import Credential, Keyring
+from todoku.sources.credentials import NotedKeyring as NotedKeyring
 from todoku.sources.errors import CannotLook, Cause, MailVanished
 from todoku.sources.types import MailSource
 
@@ -61,27 +61,6 @@ class LoginBench(SourceBench, Protocol):
     def bad(self) -> list[Credential]:
         """Return credentials that it refuses: wrong, expired, of somebody unknown."""
         ...
-
-
-class NotedKeyring:
-    """Credentials in a fixed order, and what was told of each: a Keyring for tests and for trying a source once."""
-
-    def __init__(self, credentials: Sequence[Credential]) -> None:
-        self.credentials = list(credentials)
-        self.uses: list[str] = []
-        self.refusals: list[tuple[str, str]] = []
-
-    def in_order(self) -> Sequence[Credential]:
-        """Return all."""
-        return list(self.credentials)
-
-    def used(self, credential_id: str) -> None:
-        """Note it."""
-        self.uses.append(credential_id)
-
-    def refused(self, credential_id: str, why: str) -> None:
-        """Note it."""
-        self.refusals.append((credential_id, why))
 
 
 async def check_logins(bench: LoginBench) -> None:

@@ -57,6 +57,27 @@ class Keyring(Protocol):
         ...
 
 
+class NotedKeyring:
+    """Credentials in a fixed order, and what was told of each: a Keyring for one try."""
+
+    def __init__(self, credentials: Sequence[Credential]) -> None:
+        self.credentials = list(credentials)
+        self.uses: list[str] = []
+        self.refusals: list[tuple[str, str]] = []
+
+    def in_order(self) -> Sequence[Credential]:
+        """Return all."""
+        return list(self.credentials)
+
+    def used(self, credential_id: str) -> None:
+        """Note it."""
+        self.uses.append(credential_id)
+
+    def refused(self, credential_id: str, why: str) -> None:
+        """Note it."""
+        self.refusals.append((credential_id, why))
+
+
 async def log_in(keyring: Keyring, attempt: Callable[[Credential], Awaitable[Session]]) -> Session:
     """Return the session of the first credential that works.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
     arrival_id: one handing-over, made before the first publish and used as Nats-Msg-Id. vault_key: where the raw bytes
     are. rcpt_to: envelope recipient, "" for imports. shop_code / site: what the address was made for, None when the
-    address says nothing. cursor: the source's own name for the mail (path, UID, key), "" for SMTP.
+    address says nothing. cursor: the source's own name for the mail (path, UID, key), "" for SMTP. at_source_utc: when
+    the source got it, by its own clock, None when it does not say.
     """
 
     arrival_id: UUID
@@ -31,6 +32,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     shop_code: str | None = None
     site: str | None = None
     cursor: str = ""
+    at_source_utc: datetime | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,8 @@ class Fetch(StrEnum):
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a source, and what came of it.
 
-    listed: mails that the source says it has, None when it could not be asked. fresh: those that had not arrived before
+    listed: mails that the source says it has, None when it could not be asked or told only of some. fresh: those that
+    had not arrived before
     = arrived + vanished + len(failed) + left. vanished: listed, and gone when they were asked for. failed: (key, why)
     of mails that could not be fetched now. left: not tried, because vault or bus took nothing more. why: of COULD_NOT,
     and of what was left.
@@ -84,6 +87,15 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[tuple[str, str], ...] = ()
     left: int = 0
     why: str = ""
+
+
+@runtime_checkable
+class NoticingSource(Protocol):
+    """A source that is told of single mails, so that not all of it need be listed each time."""
+
+    async def noticed(self) -> list[Listed] | None:
+        """Return what may have come since the last look, None when all is to be listed; raises CannotLook."""
+        ...
 
 
 class MailSource(Protocol):

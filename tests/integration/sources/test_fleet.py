@@ -14,7 +14,7 @@ from tests.integration.sources.conftest import Intake
 from tests.integration.sources.maildir_bench import MaildirBench
 
 from todoku.bus.streams import LOOKS_BUCKET, OWNERS_BUCKET, SOURCES_BUCKET
-from todoku.sources.conformance import NotedKeyring
+from todoku.sources.credentials import NotedKeyring
 from todoku.sources.errors import BadSource, SourceExists, SourceUnknown
 from todoku.sources.fleet import Fleet
 from todoku.sources.ownership import Ownership

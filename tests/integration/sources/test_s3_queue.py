@@ -27,17 +27,6 @@ from todoku.vault.errors import VaultUnavailable
 __all__ = ["seaweed_port", "sqs_url"]  # fixtures
 
 
-class NoticingCollector(Collector):
-    """A collector that asks first what the source was told of, so that a large bucket is not listed for each mail."""
-
-    async def _list(self) -> tuple[list[Listed], int]:
-        assert isinstance(self._mails, S3Source)
-        noticed = await self._mails.noticed()
-        if noticed is None:
-            return await super()._list()
-        return [one for one in noticed if one.key not in self._keys], len(noticed)
-
-
 @pytest.fixture
 async def bench(seaweed_port: int, sqs_url: str) -> AsyncIterator[S3Bench]:
     async with s3_bench(seaweed_port, f"{sqs_url}/") as one:
@@ -50,10 +39,10 @@ async def silent_bench(seaweed_port: int) -> AsyncIterator[S3Bench]:
         yield one
 
 
-async def _collector(intake: Intake, source: S3Source, kind: type[Collector] = Collector) -> Collector:
+async def _collector(intake: Intake, source: S3Source) -> Collector:
     """Return a collector as a process has it that was just started."""
     place = Place(intake.project, "s3-ginza", shop_code="ginza")
-    return kind(place, source, intake.writer, await ArrivedKeys.load(intake.bus, place.project_id, place.source))
+    return Collector(place, source, intake.writer, await ArrivedKeys.load(intake.bus, place.project_id, place.source))
 
 
 @asynccontextmanager
@@ -90,13 +79,10 @@ async def test_every_mail_arrives_once_with_listing_only(intake: Intake, silent_
     assert len(arrivals) == len({one.cursor for one in arrivals}) == 21
 
 
-@pytest.mark.parametrize("kind", [Collector, NoticingCollector])
-async def test_every_mail_arrives_once_with_notifications(
-    intake: Intake, bench: S3Bench, kind: type[Collector]
-) -> None:
+async def test_every_mail_arrives_once_with_notifications(intake: Intake, bench: S3Bench) -> None:
     for number in range(5):
         await bench.put(f"in/before-{number}", MAIL)
-    async with _collecting(await _collector(intake, bench.open(), kind)) as told:
+    async with _collecting(await _collector(intake, bench.open())) as told:
         count = (await told.get()).arrived
         assert count == 5
         for number in range(25):
@@ -112,11 +98,8 @@ async def _is_empty(bench: S3Bench) -> bool:
     return await bench.in_queue() == 0
 
 
-@pytest.mark.parametrize("kind", [Collector, NoticingCollector])
-async def test_a_notification_that_comes_fifty_times_is_one_mail(
-    intake: Intake, bench: S3Bench, kind: type[Collector]
-) -> None:
-    async with _collecting(await _collector(intake, bench.open(), kind)) as told:
+async def test_a_notification_that_comes_fifty_times_is_one_mail(intake: Intake, bench: S3Bench) -> None:
+    async with _collecting(await _collector(intake, bench.open())) as told:
         await told.get()
         await bench.put("in/one", MAIL)
         for _ in range(49):
@@ -157,7 +140,7 @@ async def test_a_mail_that_was_told_and_could_not_be_kept_is_listed_again(
     intake: Intake, bench: S3Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = bench.open()
-    collector = await _collector(intake, source, NoticingCollector)
+    collector = await _collector(intake, source)
     await collector.look()
     await source.until_changed(0.0)
     await bench.put("in/one", MAIL)
@@ -210,7 +193,7 @@ async def test_a_mail_inside_a_notification_comes_through_sns_byte_for_byte(inta
     attributes = (await bench.queue("GetQueueAttributes", AttributeNames=["QueueArn"]))["Attributes"]
     assert isinstance(attributes, dict)
     await sns(Action="Subscribe", TopicArn=topic, Protocol="sqs", Endpoint=attributes["QueueArn"])
-    async with _collecting(await _collector(intake, bench.open(), NoticingCollector)) as told:
+    async with _collecting(await _collector(intake, bench.open())) as told:
         await told.get()
         for _ in range(2):
             await sns(Action="Publish", TopicArn=topic, Message=_ses(raw))
@@ -258,7 +241,7 @@ async def test_rubbish_in_the_queue_never_stops_the_next(intake: Intake, bench: 
         '{"Type":"x","Message":"{"}',
     ]
     with capture_logs() as logs:
-        async with _collecting(await _collector(intake, bench.open(visibility_seconds=0), NoticingCollector)) as told:
+        async with _collecting(await _collector(intake, bench.open(visibility_seconds=0))) as told:
             await told.get()
             for body in rubbish * 3:
                 await bench.say(body)
@@ -326,7 +309,7 @@ async def test_a_queue_that_is_away_is_no_trouble_for_the_looks(intake: Intake, 
     keyring = NotedKeyring([STATIC])
     source = S3Source(bench.settings(queue_url="http://127.0.0.1:1/nobody"), keyring, SystemClock())
     with capture_logs() as logs:
-        async with _collecting(await _collector(intake, source, NoticingCollector)) as told:
+        async with _collecting(await _collector(intake, source)) as told:
             await told.get()
             await bench.put("in/one", MAIL)
             while not (look := await told.get()).arrived:
