@@ -11,7 +11,7 @@ import typer
 from todoku.bus.connection import Bus
 from todoku.cli.bus_calls import with_bus
 from todoku.cli.campaign_base import AsJson, Project, require_project, table
-from todoku.config.settings import Settings
+from todoku.config.settings import Settings, load_settings
 from todoku.kernel.clock import SystemClock
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import Standing, Truth, read_standings, truth_of
@@ -31,6 +31,7 @@ _WORDS = {
     Truth.NOBODY_LOOKED: "nobody looks",
     Truth.PAUSED: "paused",
     Truth.NOT_YET: "not looked at yet",
+    Truth.LISTENING: "ready for calls",
 }
 
 
@@ -38,21 +39,25 @@ _WORDS = {
 def add(
     project: Project,
     source: Source,
-    kind: Annotated[str, typer.Option(help="maildir, imap, pop3 or s3.")],
+    kind: Annotated[str, typer.Option(help="maildir, imap, pop3, s3 or webhook.")],
     settings: Setting = [],  # noqa: B006  # typer reads the default and never changes it
     credentials: Credentials = [],  # noqa: B006
     shop: Annotated[str, typer.Option(help="The shop whose mails these are; empty = the mails say so.")] = "",
     site: Annotated[str, typer.Option(help="The booking site that writes them; empty = the mails say so.")] = "",
     poll_seconds: Annotated[float, typer.Option(help="At most so long between two looks.")] = 60.0,
 ) -> None:
-    """Name a source; it is looked at within seconds."""
-    from todoku.sources.kinds import require_settings
+    """Name a source; it is looked at within seconds. A webhook's address is made and printed."""
+    from todoku.sources.kinds import WEBHOOK, require_settings
+    from todoku.sources.webhook.book import new_token
 
+    given = _settings(settings)
+    if kind == WEBHOOK and "token" not in given:
+        given["token"] = new_token()
     entry = SourceEntry(
         project_id=project,
         source=source,
         kind=kind,
-        settings=_settings(settings),
+        settings=given,
         credential_ids=tuple(credentials),
         shop_code=shop or None,
         site=site or None,
@@ -61,6 +66,10 @@ def add(
     require_settings(entry)
     require_project(project)
     with_bus(lambda _, bus: SourceBook(bus).add(entry))
+    if kind == WEBHOOK:
+        address = f"{load_settings().public_url}/inbound/{given['provider']}/{given['token']}"
+        print(f"Let the provider call {address}")
+        return
     print(f"{source} is looked at from now on: todoku source list -p {project}")
 
 

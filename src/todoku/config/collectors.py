@@ -9,9 +9,12 @@ from todoku.config.settings import Settings
 from todoku.credentials.cipher import SecretCipher, keys_of
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.keyrings import KeyringDesk
+from todoku.credentials.webhook_book import BusWebhookBook
 from todoku.kernel.clock import Clock
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.fleet import Fleet
+from todoku.sources.webhook.reception import Reception
+from todoku.sources.webhook.types import Rebuild
 
 
 def open_cipher(settings: Settings) -> SecretCipher:
@@ -33,3 +36,27 @@ async def collect(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asy
         loaded = group.create_task(desk.until_loaded())
         await asyncio.wait({following, loaded}, return_when=asyncio.FIRST_COMPLETED)
         await fleet.run(stop)
+
+
+async def receive_calls(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asyncio.Event) -> None:
+    """Let the inbound door take the calls of mail providers until stop is set."""
+    from todoku.api.inbound import ports
+
+    desk = KeyringDesk(bus, open_cipher(settings), writer.clock)
+    book = BusWebhookBook(bus, desk, writer.clock)
+    ports.connect(Reception(book, writer, rebuild=_rebuild()))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(desk.run(stop))
+            group.create_task(book.run(stop))
+    finally:
+        ports.connect(None)
+
+
+def _rebuild() -> Rebuild | None:
+    """Return what makes a mail of its parts; without the extra `anymail` such calls are kept as they came."""
+    try:
+        from todoku.api.inbound.rebuild import rebuild
+    except ImportError:
+        return None
+    return rebuild

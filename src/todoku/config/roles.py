@@ -155,10 +155,15 @@ async def book(stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def web(stage: Stage, stop: asyncio.Event) -> None:
-    """Serve the pages."""
+    """Serve the pages, and take the calls of mail providers."""
+    from todoku.config.collectors import receive_calls
     from todoku.config.web_server import serve_pages
+    from todoku.sources.arrivals import ArrivalWriter
 
-    await serve_pages(stage.settings, stop)
+    writer = ArrivalWriter(stage.vault, stage.bus, stage.clock)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(receive_calls(stage.settings, stage.bus, writer, stop))
+        group.create_task(serve_pages(stage.settings, stop))
 
 
 ROLES: dict[str, RoleMain] = {

@@ -27,7 +27,7 @@ from todoku.projects import queries as projects
 from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.credentials import Credential, NotedKeyring
 from todoku.sources.errors import SourceError
-from todoku.sources.kinds import open_source
+from todoku.sources.kinds import WEBHOOK, open_source
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import Standing, read_standings
 from todoku.sources.types import Fetch, Listed
@@ -68,7 +68,12 @@ class Reconciler:
                 tried_utc, succeeded_utc, why = checks.get(entry.source, (None, None, ""))
                 now_utc = self._clock.now_utc()
                 standing = standings.get(entry.source)
-                if stop.is_set() or entry.paused or not _due(standing, tried_utc, succeeded_utc, why, now_utc):
+                if (
+                    stop.is_set()
+                    or entry.paused
+                    or entry.kind == WEBHOOK
+                    or not _due(standing, tried_utc, succeeded_utc, why, now_utc)
+                ):
                     continue
                 if await _ask(source_days.claim, project_id, entry.source, tried_utc, now_utc):
                     await self.reconcile(entry)

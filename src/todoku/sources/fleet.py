@@ -30,7 +30,7 @@ from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.collecting import Collector, Place
 from todoku.sources.credentials import Keyring
 from todoku.sources.errors import BadSource
-from todoku.sources.kinds import open_source
+from todoku.sources.kinds import WEBHOOK, open_source
 from todoku.sources.ownership import LEASE_SECONDS, Ownership
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import StandingWriter
@@ -90,7 +90,7 @@ class Fleet:
         before = self._tended.pop(key, None)
         if before is not None:
             before.stop.set()
-        if entry is None or entry.paused or self._group is None:
+        if entry is None or entry.paused or entry.kind == WEBHOOK or self._group is None:
             return
         stop = asyncio.Event()
         previous = before.task if before is not None else None

@@ -38,6 +38,7 @@ class Truth(StrEnum):
     NOBODY_LOOKED = "nobody_looked"
     PAUSED = "paused"
     NOT_YET = "not_yet"  # never looked at so far
+    LISTENING = "listening"  # it is called by its provider, and the last call was fine or there was none
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +135,9 @@ def truth_of(entry: SourceEntry, standing: Standing | None, now_utc: datetime) -
     """Say how a source stands at this moment."""
     if entry.paused:
         return Truth.PAUSED
+    if entry.kind == "webhook":
+        refused = standing is not None and standing.look is not None and standing.look.outcome is Fetch.COULD_NOT
+        return Truth.COULD_NOT if refused else Truth.LISTENING
     if standing is None or (standing.look is None and not standing.fresh):
         return Truth.NOT_YET
     if (now_utc - standing.at_utc).total_seconds() > entry.poll_seconds + GRACE_SECONDS:

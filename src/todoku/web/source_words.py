@@ -19,6 +19,7 @@ TRUTHS: dict[Truth, Word] = {
     Truth.NOBODY_LOOKED: Word(_("Nobody looks"), "warn", "bad"),
     Truth.PAUSED: Word(_("Paused"), "pause", "look"),
     Truth.NOT_YET: Word(_("Not looked at yet"), "clock", "busy"),
+    Truth.LISTENING: Word(_("Ready for calls"), "done", "good"),
 }
 CONDITIONS: dict[Condition, Word] = {
     Condition.EXPIRED: Word(_("Expired"), "cross", "bad"),
@@ -41,6 +42,7 @@ KINDS: dict[str, str | Promise] = {
     "imap": "IMAP",
     "pop3": "POP3",
     "s3": "Amazon S3",
+    "webhook": _("Webhook of a mail provider"),
     "maildir": _("Folder on this server (Maildir)"),
 }
 CREDENTIAL_KINDS: dict[CredentialKind, str | Promise] = {
