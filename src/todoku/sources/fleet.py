@@ -31,7 +31,7 @@ from todoku.sources.collecting import Collector, Place
 from todoku.sources.credentials import Keyring
 from todoku.sources.errors import BadSource
 from todoku.sources.kinds import WEBHOOK, open_source
-from todoku.sources.ownership import LEASE_SECONDS, Ownership
+from todoku.sources.ownership import LEASE_SECONDS, Owner, Ownership
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import StandingWriter
 from todoku.sources.types import Fetch, Look
@@ -63,6 +63,7 @@ class Fleet:
         self._writer = writer
         self._keyring_of = keyring_of
         self._lease_seconds = lease_seconds
+        self._owner = Owner.this_process()
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._tended: dict[str, _Tended] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -103,7 +104,7 @@ class Fleet:
         attempt = 0
         while not stop.is_set():
             ownership = Ownership(
-                self._bus, self._writer.clock, entry.key, self._name, lease_seconds=self._lease_seconds
+                self._bus, self._writer.clock, entry.key, self._owner, lease_seconds=self._lease_seconds
             )
             if not await ownership.acquire(stop):
                 return

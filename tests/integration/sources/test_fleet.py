@@ -14,10 +14,11 @@ from tests.integration.sources.conftest import Intake
 from tests.integration.sources.maildir_bench import MaildirBench
 
 from todoku.bus.streams import LOOKS_BUCKET, OWNERS_BUCKET, SOURCES_BUCKET
+from todoku.sources import ownership
 from todoku.sources.credentials import NotedKeyring
 from todoku.sources.errors import BadSource, SourceExists, SourceUnknown
 from todoku.sources.fleet import Fleet
-from todoku.sources.ownership import Ownership
+from todoku.sources.ownership import Owner, Ownership
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import Standing, Truth, read_standings, truth_of
 from todoku.sources.types import Fetch
@@ -124,13 +125,33 @@ async def test_who_owns_a_source_and_is_silent_is_succeeded(
     entry = _entry(intake, bench)
     await book.add(entry)
     await bench.deliver(b"Subject: one\r\n\r\n")
-    killed = Ownership(intake.bus, intake.writer.clock, entry.key, "killed/1", lease_seconds=0.6)
+    killed = Ownership(intake.bus, intake.writer.clock, entry.key, Owner("another machine", 1, 1), lease_seconds=0.6)
     assert await killed.acquire(asyncio.Event())
     lost = asyncio.Event()
     async with _running(intake):
         await _arrived(intake, 1)
         await asyncio.wait_for(killed.keep(asyncio.Event(), lost), _LIMIT_SECONDS)  # it was only paused, and wakes up
         assert lost.is_set()
+
+
+async def test_who_is_dead_on_this_machine_is_succeeded_at_once(
+    intake: Intake, bench: MaildirBench, book: SourceBook
+) -> None:
+    entry = _entry(intake, bench)
+    await book.add(entry)
+    await bench.deliver(b"Subject: one\r\n\r\n")
+    child = await asyncio.create_subprocess_exec("sleep", "60")
+    me = Owner.this_process()
+    owner = Owner(me.machine, child.pid, ownership.started(child.pid))
+    assert not owner.is_gone
+    killed = Ownership(intake.bus, intake.writer.clock, entry.key, owner, lease_seconds=3_600.0)
+    assert await killed.acquire(asyncio.Event())
+    child.kill()
+    await child.wait()
+    assert owner.is_gone
+    assert not Owner("another machine", child.pid, 1).is_gone
+    async with _running(intake, lease_seconds=3_600.0):
+        await _arrived(intake, 1)
 
 
 async def test_a_paused_source_is_left_alone_and_goes_on_where_it_was(
