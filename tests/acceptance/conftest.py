@@ -78,15 +78,19 @@ class Todoku:
         return lines
 
 
+def free_ports() -> tuple[int, int]:
+    """Return two ports of this machine that nobody listens at now."""
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as smtp:
+        return web.getsockname()[1], smtp.getsockname()[1]
+
+
 @pytest.fixture
 def make_todoku(open_folder: Callable[[], Path]) -> Iterator[Callable[[], Todoku]]:
     """Make commands with homes of their own; a test fails when one of them leaves a process behind."""
     made: list[Todoku] = []
 
     def make() -> Todoku:
-        with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as smtp:
-            ports = web.getsockname()[1], smtp.getsockname()[1]
-        made.append(Todoku(open_folder() / "todoku", *ports))
+        made.append(Todoku(open_folder() / "todoku", *free_ports()))
         return made[-1]
 
     yield make

