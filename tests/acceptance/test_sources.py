@@ -89,7 +89,19 @@ def test_odd_commands_are_answered_clearly(todoku: Todoku, tmp_path: Path) -> No
         assert json.loads(listed)[0]["condition"] == "unproven"
         assert "hush" not in listed
         todoku.run(
-            "source", "add", "-p", PROJECT, "imap-1", "--kind", "imap", "--set", "host=127.0.0.1", "-c", "imap-1"
+            "source",
+            "add",
+            "-p",
+            PROJECT,
+            "imap-1",
+            "--kind",
+            "imap",
+            "--set",
+            "host=127.0.0.1",
+            "--set",
+            "port=1",
+            "-c",
+            "imap-1",
         )
         tried = todoku.run("source", "test", "-p", PROJECT, "imap-1", expect=1)
-        assert "FAIL  imap-1: unreachable: 127.0.0.1:993" in tried
+        assert "FAIL  imap-1: unreachable: 127.0.0.1:1" in tried
