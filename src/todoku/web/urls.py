@@ -47,6 +47,7 @@ urlpatterns: list[URLPattern] = [
     path("mails/<uuid:arrival_id>/raw", mails.mail_raw, name="mail_raw"),
     path("sources", sources.sources, name="sources"),
     path("sources/new", sources.new, name="source_new"),
+    path("sources/<slug:source>", sources.source, name="source"),
     path("sources/<slug:source>/test", sources.test, name="source_test"),
     path("sources/<slug:source>/<slug:action>", sources.act, name="source_act"),
     path("credentials/new", credentials.new, name="credential_new"),

@@ -135,3 +135,22 @@ def test_without_the_bus_the_page_says_so(house: House, client: Client) -> None:
     kept = ports.ports()
     ports.connect(ports.Ports(kept.clock, lambda: "nats://127.0.0.1:1", kept.open_vault, kept.public_url))
     assert "message bus can" in client.get("/sources").content.decode()
+
+
+def test_a_day_is_counted_from_both_sides_and_missing_mails_are_named(house: House, client: Client) -> None:
+    from todoku.intake import source_days
+    from todoku.intake.source_days import DayCount
+
+    assert "Not compared yet" in client.get(f"/sources/{house.source}").content.decode()
+    now_utc = CLOCK.now_utc()
+    assert source_days.claim(house.project_id, house.source, None, now_utc)
+    count = DayCount(seen=6_300, arrived=5_534, missing=[f"mail-{n}" for n in range(766)])
+    source_days.save(house.project_id, house.source, {now_utc.date(): count}, now_utc)
+    page = client.get("/sources").content.decode()
+    assert "6,300 seen there, 5,534 in the books" in page
+    assert "766 missing" in page
+    page = client.get(f"/sources/{house.source}").content.decode()
+    assert "5,534" in page
+    assert "mail-765" in page
+    source_days.save_failure(house.project_id, house.source, "nobody answers")
+    assert "nobody answers" in client.get(f"/sources/{house.source}").content.decode()

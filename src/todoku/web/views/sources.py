@@ -16,7 +16,8 @@ from todoku.bus.errors import BusError
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.trial import Step, try_source
 from todoku.credentials.types import Row
-from todoku.intake import queries
+from todoku.intake import queries, source_days
+from todoku.intake.types import END_STATES
 from todoku.kernel.errors import ConfigurationError
 from todoku.projects import queries as projects
 from todoku.projects.types import Right
@@ -28,6 +29,7 @@ from todoku.web import source_words as words
 from todoku.web.guards import MemberRequest, needs
 from todoku.web.live import hub
 from todoku.web.ports import ports
+from todoku.web.words import MAILS
 
 _TRIAL_SECONDS = 60.0
 _KNOWN = tuple[list[SourceEntry], dict[str, Standing], list[Row]]
@@ -39,6 +41,32 @@ def sources(request: MemberRequest) -> HttpResponse:
     values = _page(request)
     moving = request.headers.get("HX-Target") == "list"
     return render(request, "web/_sources.html" if moving else "web/sources.html", values)
+
+
+@needs(Right.SEE_BOOK)
+def source(request: MemberRequest, source: str) -> HttpResponse:
+    """Show both sides of a source day by day, the states of its mails, and the names of those that are missing."""
+    rows = source_days.days(request.project.id, source, request.project.time_zone)
+    check = source_days.checks(request.project.id).get(source)
+    if not rows and check is None and not _is_named(request, source):
+        raise Http404
+    states = [state for state in END_STATES if any(row.states.get(state) for row in rows)]
+    values = {
+        "source": source,
+        "check": check,
+        "states": [MAILS[state] for state in states],
+        "days": [{"row": row, "states": [row.states.get(state, 0) for state in states]} for row in rows],
+        "missing": [row for row in rows if row.missing],
+    }
+    return render(request, "web/source.html", values)
+
+
+def _is_named(request: MemberRequest, source: str) -> bool:
+    try:
+        hub.ask_bus(lambda bus: SourceBook(bus).get(request.project.id, source))
+    except (SourceError, BusError):
+        return False
+    return True
 
 
 @needs(Right.OPERATE, "POST")
@@ -120,10 +148,15 @@ def _page(request: MemberRequest) -> dict[str, Any]:
         entries, standings, rows, bus_here = [], {}, [], False
     credentials = {row.credential_id: _credential(row) for row in rows}
     counts = queries.arrivals_per_source(project_id)
+    totals, checks = source_days.totals(project_id), source_days.checks(project_id)
     configured = {entry.source for entry in entries}
     return {
         "bus_here": bus_here,
-        "sources": [_source(entry, standings.get(entry.source), credentials, counts) for entry in entries],
+        "sources": [
+            _source(entry, standings.get(entry.source), credentials, counts)
+            | {"total": totals.get(entry.source), "check": checks.get(entry.source)}
+            for entry in entries
+        ],
         "doors": [
             {"name": name, "count": count, "last_utc": last}
             for name, (count, last) in sorted(counts.items())
