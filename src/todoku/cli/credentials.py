@@ -75,6 +75,19 @@ def list_all(project: Project, as_json: AsJson = False) -> None:
     table(("name", "kind", "condition", "ends", "last use"), shown)
 
 
+@app.command("renew-by")
+def renew_by(
+    project: Project,
+    name: Name,
+    hook: Annotated[str, typer.Argument(metavar="HOOK", help="command, file, oauth, http, or hand.")],
+    settings: Public = [],  # noqa: B006
+) -> None:
+    """Set how a new secret is had at two thirds of the life; see docs/sources.md for each hook's settings."""
+    renewal = {} if hook == "hand" else {"by": hook, **_secrets(settings, [])}
+    with_bus(lambda config, bus: open_inventory(config, bus, SystemClock()).renew_by(project, name, renewal))
+    print(f"{name} is renewed by {hook} from now on.")
+
+
 @app.command("new-key")
 def make_key() -> None:
     """Print a fresh key for TODOKU_SECRETS_KEYS; put it before the old ones."""

@@ -9,6 +9,7 @@ from todoku.config.settings import Settings
 from todoku.credentials.cipher import SecretCipher, keys_of
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.keyrings import KeyringDesk
+from todoku.credentials.renewing import Renewer
 from todoku.credentials.webhook_book import BusWebhookBook
 from todoku.kernel.clock import Clock
 from todoku.sources.arrivals import ArrivalWriter
@@ -28,13 +29,15 @@ def open_inventory(settings: Settings, bus: Bus, clock: Clock) -> CredentialBook
 
 
 async def collect(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asyncio.Event) -> None:
-    """Fetch from every source of every project until stop is set."""
-    desk = KeyringDesk(bus, open_cipher(settings), writer.clock)
+    """Fetch from every source of every project, and renew what they log in with, until stop is set."""
+    cipher = open_cipher(settings)
+    desk = KeyringDesk(bus, cipher, writer.clock)
     fleet = Fleet(bus, writer, lambda entry: desk.keyring(entry.project_id, entry.credential_ids))
     async with asyncio.TaskGroup() as group:
         following = group.create_task(desk.run(stop))
         loaded = group.create_task(desk.until_loaded())
         await asyncio.wait({following, loaded}, return_when=asyncio.FIRST_COMPLETED)
+        group.create_task(Renewer(bus, cipher, writer.clock).run(stop))
         await fleet.run(stop)
 
 

@@ -15,6 +15,7 @@ from todoku.bus.streams import CREDENTIALS_BUCKET
 from todoku.credentials.cipher import SecretCipher
 from todoku.credentials.errors import BadCredential, CredentialExists, CredentialUnknown
 from todoku.credentials.facts import condition_of, facts_of, life_left
+from todoku.credentials.hooks import require_renewal
 from todoku.credentials.types import CredentialRecord, Notes, Row, SealedSecret
 from todoku.kernel.clock import Clock
 from todoku.kernel.ids import require_subject_token
@@ -82,8 +83,18 @@ class CredentialBook:
             log.info("credential.promoted", project_id=project_id, credential=credential_id)
         return promoted
 
+    async def withdraw(self, project_id: str, credential_id: str, candidate: SealedSecret) -> None:
+        """Take a candidate back that a server did not accept, when it still is that one."""
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            return msgspec.structs.replace(record, candidate=None) if record.candidate == candidate else record
+
+        await self._change(project_id, credential_id, change)
+        log.warning("credential.withdrawn", project_id=project_id, credential=credential_id)
+
     async def renew_by(self, project_id: str, credential_id: str, renewal: dict[str, str]) -> None:
-        """Set how a new secret is had; {} = by hand. Raises CredentialUnknown."""
+        """Set how a new secret is had; {} = by hand. Raises CredentialUnknown, BadCredential."""
+        require_renewal(renewal)
         await self._change(
             project_id, credential_id, lambda record: msgspec.structs.replace(record, renewal=dict(renewal))
         )
@@ -108,6 +119,19 @@ class CredentialBook:
             if entry is not None:
                 rows.append(self._row(decode_record(entry.value), await self.notes(key)))
         return rows
+
+    async def records(self) -> list[CredentialRecord]:
+        """Return the rows of all projects, for who renews them; one that can't be read is logged and left out."""
+        found = []
+        for key in await self._bucket.keys():
+            entry = await self._bucket.get(key) if not key.endswith(_NOTES) else None
+            if entry is None:
+                continue
+            try:
+                found.append(decode_record(entry.value))
+            except BadCredential as error:
+                log.error("credential.unreadable", key=key, error=error.what)
+        return found
 
     async def record(self, project_id: str, credential_id: str) -> CredentialRecord:
         """Return the row as it is kept, with its secrets encrypted; raises CredentialUnknown."""

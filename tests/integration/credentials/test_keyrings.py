@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
+from tests.integration.credentials.conftest import KEY
 
 from todoku.bus.connection import Bus
 from todoku.bus.streams import CREDENTIALS_BUCKET
@@ -21,34 +21,12 @@ from todoku.kernel.clock import SystemClock
 from todoku.sources.credentials import Credential, CredentialKind, log_in
 from todoku.sources.errors import CannotLook, CredentialRefused
 
-_KEY = new_key()
 _LIMIT_SECONDS = 60.0  # only a guard against hanging
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    bus = await Bus.connect(nats_url, name="test-credentials")
-    await bus.declare()
-    yield bus
-    bucket = bus.bucket(CREDENTIALS_BUCKET)
-    for key in await bucket.keys():
-        await bucket.delete(key)
-    await bus.close()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"group-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def book(bus: Bus) -> CredentialBook:
-    return CredentialBook(bus, SecretCipher([_KEY]), SystemClock())
 
 
 @asynccontextmanager
 async def _desk(bus: Bus) -> AsyncIterator[KeyringDesk]:
-    desk, stop = KeyringDesk(bus, SecretCipher([_KEY]), SystemClock()), asyncio.Event()
+    desk, stop = KeyringDesk(bus, SecretCipher([KEY]), SystemClock()), asyncio.Event()
     running = asyncio.create_task(desk.run(stop))
     await asyncio.wait_for(desk.until_loaded(), _LIMIT_SECONDS)
     yield desk
@@ -152,7 +130,7 @@ async def test_keys_are_rotated_and_the_old_one_is_needed_no_more(bus: Bus, book
     await book.add(project, "imap", CredentialKind.PASSWORD, _password("a"))
     await book.offer(project, "imap", _password("b"))
     fresh = new_key()
-    both = CredentialBook(bus, SecretCipher([fresh, _KEY]), SystemClock())
+    both = CredentialBook(bus, SecretCipher([fresh, KEY]), SystemClock())
     assert await both.encrypt_anew() >= 1
     record = await both.record(project, "imap")
     assert SecretCipher([fresh]).open(record.key, record.current.sealed)["password"] == "a"

@@ -1,0 +1,178 @@
+"""Renew credentials at two thirds of their life, and prove each new secret by a real login before the old one goes.
+
+STRATEGY  One process at a time (KV `owners`) goes through the inventory every half minute. A credential is due at
+          2/3 of its life with jitter, at once when its server refuses it, and, by files, whenever the files say
+          something new. What fails is tried again: after a minute, two, four … an hour at most, and never later than
+          a twelfth of the life. The new secret logs in to each source that names the credential; what a server refuses is taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import structlog
+
+from todoku.bus.connection import Bus
+from todoku.bus.errors import BusError
+from todoku.credentials.cipher import SecretCipher
+from todoku.credentials.errors import CredentialError, RenewalFailed
+from todoku.credentials.facts import life_left
+from todoku.credentials.hooks import Renewed, renew
+from todoku.credentials.inventory import CredentialBook
+from todoku.credentials.types import CredentialRecord, Notes
+from todoku.kernel.clock import Clock
+from todoku.kernel.errors import TodokuError
+from todoku.kernel.waiting import rest
+from todoku.sources.credentials import Credential, NotedKeyring
+from todoku.sources.errors import CannotLook, Cause, SourceError
+from todoku.sources.kinds import WEBHOOK, open_source
+from todoku.sources.ownership import Owner, Ownership
+from todoku.sources.registry import SourceBook, SourceEntry
+
+log = structlog.get_logger(__name__)
+
+DUE_BELOW: Final = 1 / 3  # of its life left
+JITTER: Final = 0.05
+LOOK_EVERY_SECONDS: Final = 30.0
+_FIRST_RETRY: Final = timedelta(minutes=1)
+_LAST_RETRY: Final = timedelta(hours=1)
+_OWNED: Final = "_all.renewal"
+
+
+class Renewer:
+    """Renews the credentials of all projects."""
+
+    def __init__(self, bus: Bus, cipher: SecretCipher, clock: Clock) -> None:
+        self._bus = bus
+        self._cipher = cipher
+        self._clock = clock
+        self._book = CredentialBook(bus, cipher, clock)
+        self._failures: dict[str, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go on until stop is set; a bus that is away is waited for, one that fails stops no other."""
+        while not stop.is_set():
+            ownership = Ownership(self._bus, self._clock, _OWNED, Owner.this_process())
+            if not await ownership.acquire(stop):
+                return
+            end, lost = asyncio.Event(), asyncio.Event()
+            keeping = asyncio.create_task(ownership.keep(end, lost))
+            try:
+                while not stop.is_set() and not lost.is_set():
+                    try:
+                        await self.renew_due()
+                    except BusError as error:
+                        log.warning("credentials.renewal_waits", error=error.what)
+                    await rest(stop, LOOK_EVERY_SECONDS)
+            finally:
+                end.set()
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                await ownership.release()
+
+    async def renew_due(self) -> list[str]:
+        """Renew what is due; return the keys of those for which that was tried."""
+        tried = []
+        for record in await self._book.records():
+            if not record.renewal:
+                continue
+            notes = await self._book.notes(record.key)
+            if not self._is_due(record, notes):
+                continue
+            if await self.renew(record):
+                tried.append(record.key)
+        return tried
+
+    async def renew(self, record: CredentialRecord) -> bool:
+        """Renew one now; False when its hook had nothing new. What fails is noted and leaves the old one in use."""
+        now_utc = self._clock.now_utc()
+        try:
+            secrets = self._cipher.open(record.key, (record.candidate or record.current).sealed)
+            fresh = await renew(record.renewal, secrets, self._clock)
+            if dict(fresh.secrets) == secrets:
+                if record.renewal["by"] == "file":
+                    return False
+                raise RenewalFailed("the secret that was given is the old one", kept="the old secret")
+            await self._take(record, fresh)
+        except (CredentialError, SourceError) as error:
+            await self._note(record, now_utc, error.what)
+            return True
+        await self._note(record, now_utc, "")
+        return True
+
+    async def _take(self, record: CredentialRecord, fresh: Renewed) -> None:
+        """Offer the new secret and prove it; raises when a server refuses it, and takes it back."""
+        project_id, credential_id = record.project_id, record.credential_id
+        await self._book.offer(project_id, credential_id, fresh.secrets, not_after_utc=fresh.not_after_utc)
+        offered = (await self._book.record(project_id, credential_id)).candidate
+        if offered is None:
+            return  # a source was quicker, and its server has accepted it
+        credential = Credential(credential_id, record.kind, fresh.secrets)
+        proven = False
+        for entry in await SourceBook(self._bus).list(project_id):
+            if credential_id in entry.credential_ids and entry.kind != WEBHOOK:
+                try:
+                    proven = await self._proves(entry, credential) or proven
+                except CannotLook as error:
+                    await self._book.withdraw(project_id, credential_id, offered)
+                    raise RenewalFailed(f"not accepted: {error.what}", kept="the old secret, in use") from error
+        if proven:
+            await self._book.promote(project_id, credential_id, offered)
+
+    async def _proves(self, entry: SourceEntry, credential: Credential) -> bool:
+        """Tell whether the source's server lets us in; raises CannotLook when it refuses, False when it is away."""
+        source = open_source(entry, NotedKeyring([credential]), self._clock)
+        try:
+            async for _ in source.list_mails():
+                break
+        except CannotLook as error:
+            if error.cause is Cause.CREDENTIAL:
+                raise
+            return False
+        except TodokuError:
+            return False
+        finally:
+            await source.close()
+        return True
+
+    async def _note(self, record: CredentialRecord, at_utc: datetime, why: str) -> None:
+        names = {"project_id": record.project_id, "credential": record.credential_id, "by": record.renewal["by"]}
+        if why:
+            self._failures[record.key] = self._failures.get(record.key, 0) + 1
+            log.error("credential.not_renewed", **names, why=why, todo="the old one stays in use; renew it by hand")
+        else:
+            self._failures.pop(record.key, None)
+            log.info("credential.renewed", **names)
+        told = {"renewal_at_utc": at_utc, "renewal_why": why}
+        await self._book.note(record.key, lambda notes: msgspec.structs.replace(notes, **told))
+
+    def _is_due(self, record: CredentialRecord, notes: Notes) -> bool:
+        now_utc = self._clock.now_utc()
+        secret = record.candidate or record.current
+        left = life_left(secret.facts, secret.set_at_utc, now_utc)
+        if notes.renewal_why and notes.renewal_at_utc is not None:
+            return now_utc >= notes.renewal_at_utc + self._pause(record, left)
+        if record.renewal["by"] == "file":
+            return True
+        refused_utc = notes.refused_at_utc
+        if refused_utc is not None and refused_utc > max(notes.used_at_utc or secret.set_at_utc, secret.set_at_utc):
+            return True
+        return left is not None and left < DUE_BELOW + _jitter(record.key)
+
+    def _pause(self, record: CredentialRecord, left: float | None) -> timedelta:
+        doublings = min(self._failures.get(record.key, 1) - 1, 10)
+        pause = min(_FIRST_RETRY * (1 << doublings), _LAST_RETRY)
+        facts = record.current.facts
+        if left is None or facts.not_after_utc is None:
+            return pause
+        life = facts.not_after_utc - (facts.not_before_utc or record.current.set_at_utc)
+        return min(pause, max(life / 12, timedelta(seconds=10)))
+
+
+def _jitter(key: str) -> float:
+    """Return a part of the life, always the same for one credential: a fleet must not renew at one moment."""
+    return JITTER * (hashlib.blake2b(key.encode(), digest_size=2).digest()[0] / 255)
