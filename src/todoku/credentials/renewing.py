@@ -3,7 +3,8 @@
 STRATEGY  One process at a time (KV `owners`) goes through the inventory every half minute. A credential is due at
           2/3 of its life with jitter, at once when its server refuses it, and, by files, whenever the files say
           something new. What fails is tried again: after a minute, two, four … an hour at most, and never later than
-          a twelfth of the life. The new secret logs in to each source that names the credential; what a server refuses is taken back.
+          a twelfth of the life. The new secret logs in to each source that names the credential; what a server refuses
+          is taken back.
 """
 
 from __future__ import annotations
