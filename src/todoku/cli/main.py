@@ -18,6 +18,7 @@ from todoku.cli import (
     importing,
     ledger,
     projects,
+    replaying,
     serving,
     sources,
 )
@@ -37,6 +38,7 @@ app.command("run")(serving.run)
 app.command("migrate")(serving.migrate)
 app.command("extract")(extract.extract)
 app.command("import")(importing.import_mail)
+app.command("replay")(replaying.replay)
 app.command("doctor")(doctor.doctor)
 app.add_typer(projects.app, name="project")
 app.add_typer(campaigns.app, name="campaign")

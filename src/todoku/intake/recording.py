@@ -76,6 +76,47 @@ def record(project_id: str, mails: Sequence[Received]) -> Recorded:
     return Recorded(project_id, states, tuple(sorted({moved for one in alone for moved in one.reservation_ids})))
 
 
+def record_again(project_id: str, mails: Sequence[Received], movable: Sequence[MailState]) -> int:
+    """Give mails that have a row the state that reading them today gives; return how many were moved.
+
+    One transaction for each mail, compare-and-set on its state: one that is in none of the movable states any more, or
+    that the book can't hold, stays as it is. Raises BookUnavailable.
+    """
+    close_old_connections()
+    moved = 0
+    for mail in mails:
+        try:
+            moved += _move(project_id, mail, movable)
+        except Exception as error:
+            _raise_when_away(error)
+            log.exception("mail.not_moved", arrival_id=str(mail.arrival.arrival_id), project_id=project_id)
+    close_old_connections()
+    return moved
+
+
+def _move(project_id: str, mail: Received, movable: Sequence[MailState]) -> int:
+    arrival_id = mail.arrival.arrival_id
+    with transaction.atomic():
+        before = store.lock(project_id, arrival_id)
+        if before is None or before not in movable:
+            return 0
+        fate = decide(mail, project_known=True)
+        answers: dict[UUID, Applied] = {}
+        if fate.notification is not None:
+            answers = {one.arrival_id: one for one in reservation_services.apply_many(project_id, [fate.notification])}
+        released = {key: answer.reservation_id for answer in answers.values() for key in answer.released}
+        moved = [answer.reservation_id for answer in answers.values() if answer.reservation_id is not None]
+        if moved:
+            visits = reservation_queries.visit_facts(project_id, moved)
+            guest_services.record_visits(project_id, [VisitFact(**_fields(visit)) for visit in visits])
+        store.replace(_row(mail, _final(fate, answers, released, mail)))
+        earlier = {key: value for key, value in released.items() if key != arrival_id}
+        if earlier:
+            store.release(project_id, earlier)
+    log.info("mail.moved", project_id=project_id, arrival_id=str(arrival_id), before=before.value)
+    return 1
+
+
 def _record_alone(project_id: str, mail: Received) -> Recorded:
     """Record one mail in its own transaction; when the book can't hold it, record that instead."""
     try:

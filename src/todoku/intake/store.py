@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from django.db import connection
 
+from todoku.intake.models import IncomingMail
 from todoku.intake.types import MailState
 
 _KNOWN = """
@@ -84,6 +85,28 @@ def insert(lines: Sequence[MailLine]) -> None:
     """Add rows; one whose arrival has a row already stays as it is."""
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [_json(lines)])
+
+
+def lock(project_id: str, arrival_id: UUID) -> MailState | None:
+    """Return a row's state and hold the row until the transaction ends; None when there is no such row."""
+    rows = IncomingMail.objects.select_for_update().filter(project_id=project_id, arrival_id=arrival_id)
+    state = rows.values_list("state", flat=True).first()
+    return MailState(state) if state is not None else None
+
+
+def replace(line: MailLine) -> None:
+    """Write over what reading said of a mail; what its arrival said stays."""
+    IncomingMail.objects.filter(project_id=line.project_id, arrival_id=line.arrival_id).update(
+        state=line.state.value,
+        reason=line.reason,
+        site=line.site,
+        shop_text=line.shop_text,
+        subject=line.subject,
+        sender=line.sender,
+        issued_at=line.issued_at,
+        lossy_characters=line.lossy_characters,
+        reservation_id=line.reservation_id,
+    )
 
 
 def release(project_id: str, released: Mapping[UUID, UUID | None]) -> None:

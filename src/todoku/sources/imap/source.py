@@ -130,6 +130,7 @@ class ImapSource:
         for opened in [*self._free, *([self._shared] if self._shared else [])]:
             opened.connection.close()
         self._free, self._shared, self._sharing, self._seen = [], None, 0, None
+        await asyncio.sleep(0)  # a connection that is cut off lets go of its socket in the loop's next turn
 
     async def _fetch_alone(self, key: str, uid: int) -> bytes:
         async with self._alone:

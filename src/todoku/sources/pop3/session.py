@@ -47,7 +47,11 @@ class Answer(NamedTuple):
 
 
 class Refused(Exception):
-    """The server said -ERR to a RETR."""
+    """The server said -ERR to a RETR. what: its words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class LargerThanSaid(Exception):

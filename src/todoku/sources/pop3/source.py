@@ -107,6 +107,7 @@ class Pop3Source:
         async with self._lock:
             self._end()
             self._seen = None
+        await asyncio.sleep(0)  # a connection that is cut off lets go of its socket in the loop's next turn
 
     async def _fetch(self, key: str) -> bytes:
         looked = False
@@ -127,7 +128,7 @@ class Pop3Source:
             except (Refused, CannotLook) as error:
                 if last or (looked and isinstance(error, Refused)):
                     raise CannotFetch(
-                        f"{self._settings.host} does not give {key}: {error}",
+                        f"{self._settings.host} does not give {key}: {error.what}",
                         kept="the mail, at the server",
                         todo="look at this mail at the server",
                     ) from error
