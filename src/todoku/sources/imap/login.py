@@ -10,7 +10,7 @@ import msgspec
 from todoku.sources.credentials import Credential, CredentialKind
 from todoku.sources.errors import CannotLook, Cause, CredentialRefused
 from todoku.sources.imap.connection import ImapConnection
-from todoku.sources.imap.responses import Status, quoted
+from todoku.sources.imap.responses import BadResponse, Status, quoted
 from todoku.sources.imap.sasl import Exchange, challenge_words, choose, is_not_now, require_clean
 from todoku.sources.imap.wire import Wire, words
 from todoku.sources.tls import Encryption, client_context
@@ -19,7 +19,6 @@ _REFUSED_CODES: Final = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "NOPERM"}
 )
 _NOT_NOW_CODES: Final = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"})  # RFC 5530
-_ROUNDS: Final = 3
 
 
 class ImapSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,7 +102,7 @@ async def _prove(connection: ImapConnection, credential: Credential, settings: I
 async def _authenticate(connection: ImapConnection, exchange: Exchange) -> tuple[Status, bytes]:
     """Return the end and what the server said of a refused token."""
     challenge = b""
-    answers = [exchange.first_base64, exchange.after_base64, b"*"][:_ROUNDS]
+    answers = [exchange.first_base64, exchange.after_base64, b"*"]  # the last gives up (RFC 9051 section 6.2.2)
     command = b"AUTHENTICATE " + exchange.mechanism.encode()
     if "SASL-IR" in connection.capabilities:  # RFC 4959: one turn less
         command += b" " + answers.pop(0)
@@ -111,7 +110,7 @@ async def _authenticate(connection: ImapConnection, exchange: Exchange) -> tuple
     def more(asked: bytes) -> bytes:
         nonlocal challenge
         challenge = challenge_words(asked) or challenge
-        answer = answers.pop(0) if answers else b"*"
+        answer = _next(answers)
         return b"" if answer == b"=" else answer  # "=" stands for no bytes in the command line only
 
     status = await connection.command(command, more)
@@ -124,7 +123,13 @@ async def _login(connection: ImapConnection, credential: Credential) -> Status:
     if user.isascii() and password.isascii():
         return await connection.command(b"LOGIN " + quoted(user) + b" " + quoted(password))
     parts = [user + b" {%d}" % len(password), password]
-    return await connection.command(b"LOGIN {%d}" % len(user), lambda _asked: parts.pop(0) if parts else b"")
+    return await connection.command(b"LOGIN {%d}" % len(user), lambda _asked: _next(parts))
+
+
+def _next(answers: list[bytes]) -> bytes:
+    if not answers:
+        raise BadResponse("it asks again and again")
+    return answers.pop(0)
 
 
 async def _after_login(connection: ImapConnection) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from todoku.kernel.clock import Clock
 from todoku.sources.credentials import Credential, Keyring, log_in
-from todoku.sources.errors import CannotFetch, CannotLook, MailVanished
+from todoku.sources.errors import CannotFetch, CannotLook, Cause, MailVanished
 from todoku.sources.imap.connection import Folder, ImapConnection, TooLarge
 from todoku.sources.imap.login import ImapSettings, open_connection
 from todoku.sources.imap.responses import Fetched
@@ -227,8 +227,11 @@ async def _listing(connection: ImapConnection) -> AsyncIterator[Fetched]:
             yield one
     except CannotFetch as error:
         log.warning("imap.listing_refused", host=connection.wire.host, error=error.what)
-        async for one in connection.list_all(_LIST_LESS):
-            yield one
+        try:
+            async for one in connection.list_all(_LIST_LESS):
+                yield one
+        except CannotFetch as again:
+            raise CannotLook(Cause.UNREACHABLE, again.what) from again
 
 
 def _parts(key: str) -> tuple[int, int]:

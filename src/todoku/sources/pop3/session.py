@@ -234,7 +234,9 @@ class Pop3Session:
         self.wire.send(command + b"\r\n")
         while (line := await self.wire.line()).startswith(b"+ ") or line == b"+":
             challenge = challenge_words(line[1:].strip()) or challenge
-            answer = answers.pop(0) if answers else b"*"
+            if not answers:
+                raise self._nonsense(line)
+            answer = answers.pop(0)
             self.wire.send((b"" if answer == b"=" else answer) + b"\r\n")
         return self._read(line), challenge
 
