@@ -109,6 +109,22 @@ async def test_one_mail_that_spoils_the_listing_hides_no_other() -> None:
         assert await all_of(source) == list(MAILS.values())
 
 
+async def test_a_connection_that_breaks_once_costs_no_mail() -> None:
+    broke = False
+
+    async def fetch(client: Client, _command: bytes) -> None:
+        nonlocal broke
+        if not broke:
+            broke = True
+            await _reset_in_the_middle(client, b"")
+        peer.give(client, 2)
+        client.end()
+
+    peer = ImapPeer(MAILS, {b"UID FETCH 2 ": fetch})
+    async with imap_source(peer) as (source, _):
+        assert await all_of(source) == list(MAILS.values())
+
+
 async def test_a_listing_that_is_refused_altogether_is_no_empty_folder() -> None:
     async with imap_source(ImapPeer(MAILS, {b"UID FETCH 1:*": say(b"", b"NO not now")})) as (source, _):
         with pytest.raises(CannotLook, match="not now"):

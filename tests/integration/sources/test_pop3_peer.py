@@ -124,6 +124,36 @@ async def test_mails_that_the_server_does_not_tell_apart_all_come() -> None:
         assert sorted([await source.fetch(key) for key in after]) == [b"b\r\n", b"cc\r\n", b"d\r\n", b"e\r\n"]
 
 
+async def test_mails_of_one_uidl_come_again_when_one_is_exchanged_for_another() -> None:
+    async with _source(peer := Pop3Peer([(b"same", b"a\r\n"), (b"same", b"bb\r\n")])) as (source, _):
+        before = await _keys(source)
+        peer.mails[:] = [(b"same", b"bb\r\n"), (b"same", b"new one\r\n")]
+        after = await _keys(source)
+        assert not set(before) & set(after)
+        assert [await source.fetch(key) for key in after] == [b"bb\r\n", b"new one\r\n"]
+
+
+async def test_a_session_that_breaks_once_costs_no_mail() -> None:
+    broke = False
+
+    async def retrieve(client: Client, _command: bytes) -> None:
+        nonlocal broke
+        if not broke:
+            broke = True
+            await _reset_in_the_middle(client, b"")
+        client.say(b"+OK\r\n" + MAILS[1][1] + b".\r\n")
+
+    async with _source(Pop3Peer(MAILS, {b"RETR 2": retrieve})) as (source, _):
+        assert await _all(source) == [raw for _, raw in MAILS]
+
+
+async def test_the_line_end_that_pop3_adds_is_taken_away_when_the_size_says_so() -> None:
+    mails = [(b"a", b"Subject: a\r\n\r\nend\r\n"), (b"b", b"Subject: b\r\n\r\nend\r\n")]
+    sizes = _say(b"+OK\r\n1 %d\r\n2 %d\r\n.\r\n" % (len(mails[0][1]) - 2, len(mails[1][1]) - 4))
+    async with _source(Pop3Peer(mails, {b"LIST": sizes})) as (source, _):
+        assert await _all(source) == [mails[0][1][:-2], mails[1][1]], "four less: it counts line ends as one byte"
+
+
 async def test_a_server_without_uidl_is_said() -> None:
     async with _source(Pop3Peer(MAILS, {b"UIDL": _say(b"-ERR what\r\n")})) as (source, _):
         with pytest.raises(CannotLook, match="can't be told apart") as caught:
