@@ -12,8 +12,8 @@ medians are printed, the ratios of all rounds beside them. `saturated` says what
 round also sends with N processes, and `scaling` is their throughput by that of one. With --dkim rsa2048 or ed25519 all
 messages are signed, and `dkim_ratio` is their number a second by what `openssl speed` signs on as many cores as there
 are signing threads (--signing-threads, all cores unless told otherwise: they are then also those that make, carry and
-receive the messages). NATS stores with sync_interval: always. Engines are started in a temporary home; TODOKU_DATABASE_URL and TODOKU_NATS_URL name
-others.
+receive the messages). NATS stores with sync_interval: always. Engines are started in a temporary home;
+TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
 """
 
 from __future__ import annotations
