@@ -34,13 +34,10 @@ class Kind:
     open: Callable[[Any, Keyring, Clock], MailSource]
 
 
+_MAILBOX_LOGINS: Final = (CredentialKind.PASSWORD, CredentialKind.OAUTH_TOKEN, CredentialKind.CLIENT_CERTIFICATE)
 KINDS: Final[dict[str, Kind]] = {
-    "imap": Kind(
-        ImapSettings,
-        (CredentialKind.PASSWORD, CredentialKind.OAUTH_TOKEN, CredentialKind.CLIENT_CERTIFICATE),
-        ImapSource,
-    ),
-    "pop3": Kind(Pop3Settings, (CredentialKind.PASSWORD, CredentialKind.OAUTH_TOKEN), Pop3Source),
+    "imap": Kind(ImapSettings, _MAILBOX_LOGINS, ImapSource),
+    "pop3": Kind(Pop3Settings, _MAILBOX_LOGINS, Pop3Source),
     "s3": Kind(S3Settings, (CredentialKind.STATIC_KEY, CredentialKind.SESSION_KEY), S3Source),
     "maildir": Kind(MaildirSettings, (), lambda settings, _keyring, clock: MaildirSource(Path(settings.folder), clock)),
 }
