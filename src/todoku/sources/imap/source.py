@@ -1,7 +1,7 @@
 """A folder at an IMAP server as a MailSource.
 
-The protocol is our own: imaplib blocks and keeps every line of a listing, and a mail that is announced too large must be
-refused before its first byte is read.
+The protocol is our own: imaplib blocks and keeps every line of a listing, and a mail that is announced too large must
+be refused before its first byte is read.
 """
 
 from __future__ import annotations
