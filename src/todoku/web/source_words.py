@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import ngettext, pgettext_lazy
 
+from todoku.credentials.trial import Step, StepKind
 from todoku.credentials.types import Condition
 from todoku.sources.credentials import CredentialKind
 from todoku.sources.errors import Cause
@@ -80,3 +81,19 @@ HIDDEN_FIELDS = frozenset({"password", "token", "secret_key", "session_token", "
 def field_name(name: str) -> str | Promise:
     """Return the word for a setting; settings without one show their own name."""
     return FIELDS.get(name, name)
+
+
+STEPS: dict[tuple[StepKind, bool], str | Promise] = {
+    (StepKind.SETTINGS, True): _("The settings can be used."),
+    (StepKind.SETTINGS, False): _("The settings can't be used."),
+    (StepKind.NO_CREDENTIAL, False): _("There is no credential to log in with."),
+    (StepKind.CREDENTIAL, False): _("The credential can't be used."),
+    (StepKind.CALLED, True): _("It waits for the calls of its provider."),
+}
+
+
+def step_text(step: Step) -> str:
+    """Say a step of a test in the reader's language; the server's own words stand beside it."""
+    if step.kind is StepKind.LISTED:
+        return ngettext("%(n)d mail is listed.", "%(n)d mails are listed.", step.count) % {"n": step.count}
+    return str(STEPS.get((step.kind, step.fine)) or CAUSES.get(step.cause, step.why))

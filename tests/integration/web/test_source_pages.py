@@ -86,7 +86,7 @@ def test_test_now_says_each_step(house: House, client: Client, tmp_path: Path) -
         (tmp_path / "maildir" / part).mkdir(parents=True)
     (tmp_path / "maildir" / "new" / "1.a").write_bytes(b"Subject: a\r\n\r\n")
     page = client.post(f"/sources/{house.source}/test").content.decode()
-    assert "1 mails are listed" in page
+    assert "1 mail is listed." in page
 
 
 def test_a_source_is_paused_and_goes_on(house: House, client: Client) -> None:

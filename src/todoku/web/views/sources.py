@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.credentials.inventory import CredentialBook
-from todoku.credentials.trial import Step, try_source
+from todoku.credentials.trial import Step, StepKind, try_source
 from todoku.credentials.types import Row
 from todoku.intake import queries, source_days
 from todoku.intake.types import END_STATES
@@ -83,8 +83,9 @@ def test(request: MemberRequest, source: str) -> HttpResponse:
     except SourceUnknown as error:
         raise Http404 from error
     except BusError as error:
-        steps = [Step(False, error.what)]
-    return render(request, "web/sources.html", {**_page(request), "tried": source, "steps": steps})
+        steps = [Step(StepKind.TROUBLE, False, error.what, why=error.what)]
+    shown = [{"step": step, "text": words.step_text(step)} for step in steps]
+    return render(request, "web/sources.html", {**_page(request), "tried": source, "steps": shown})
 
 
 @needs(Right.OPERATE, "POST")
