@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -19,6 +19,7 @@ from todoku.bus.errors import BusError, BusUnavailable
 from todoku.delivery.engine.runs import put_stop, remove_stop
 from todoku.kernel.errors import ConfigurationError
 from todoku.kernel.retry import BackOff
+from todoku.sources.arrivals import ArrivalWriter
 from todoku.vault.types import Vault
 from todoku.web.ports import ports
 
@@ -89,11 +90,28 @@ class Hub:
         """Return a mail's bytes from the vault; raises vault.errors."""
 
         async def get() -> bytes:
-            if self._vault is None:
-                self._vault = ports().open_vault()
-            return await self._vault.get(key)
+            return await self._opened_vault().get(key)
 
         return self.run(get)
+
+    def take_in(self, project_id: str, mails: Sequence[tuple[str, bytes]], timeout_seconds: float) -> int:
+        """Keep mails that a person brings, as (name, bytes); return how many were kept. Raises NotKept, BusUnavailable.
+
+        Those before one that could not be kept are kept; bringing all again makes duplicates, which the reader names.
+        """
+
+        async def keep(bus: Bus) -> int:
+            writer = ArrivalWriter(self._opened_vault(), bus, ports().clock)
+            for name, raw in mails:
+                await writer.accept(raw, project_id=project_id, source="upload", cursor=name)
+            return len(mails)
+
+        return self.ask_bus(keep, timeout_seconds=timeout_seconds)
+
+    def _opened_vault(self) -> Vault:
+        if self._vault is None:
+            self._vault = ports().open_vault()
+        return self._vault
 
     def ask_bus(
         self, question: Callable[[Bus], Coroutine[Any, Any, Result]], *, timeout_seconds: float = ASK_SECONDS

@@ -24,6 +24,7 @@ from todoku.web.views import (
     schedule,
     session,
     sources,
+    upload,
 )
 
 urlpatterns: list[URLPattern] = [
@@ -47,6 +48,7 @@ urlpatterns: list[URLPattern] = [
     path("mails/<uuid:arrival_id>/raw", mails.mail_raw, name="mail_raw"),
     path("sources", sources.sources, name="sources"),
     path("sources/new", sources.new, name="source_new"),
+    path("sources/upload", upload.upload, name="source_upload"),
     path("sources/<slug:source>", sources.source, name="source"),
     path("sources/<slug:source>/test", sources.test, name="source_test"),
     path("sources/<slug:source>/<slug:action>", sources.act, name="source_act"),

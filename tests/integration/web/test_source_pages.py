@@ -154,3 +154,26 @@ def test_a_day_is_counted_from_both_sides_and_missing_mails_are_named(house: Hou
     assert "mail-765" in page
     source_days.save_failure(house.project_id, house.source, "nobody answers")
     assert "nobody answers" in client.get(f"/sources/{house.source}").content.decode()
+
+
+def test_mails_are_brought_as_files_and_read(house: House, client: Client, web_nats_url: str, tmp_path: Path) -> None:
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    from .conftest import booking_mail, read_all
+
+    one = booking_mail("UP-1")
+    mbox = (
+        b"From a@b Thu Nov 26 00:00:00 2026\r\n"
+        + booking_mail("UP-2")
+        + b"\r\n\r\nFrom a@b Thu Nov 26 00:00:01 2026\r\n"
+        + one
+    )
+    files = [SimpleUploadedFile("one.eml", one), SimpleUploadedFile("all.mbox", mbox)]
+    page = client.post("/sources/upload", {"files": files}, follow=True).content.decode()
+    assert "3 mails are kept" in page
+    asyncio.run(read_all(web_nats_url, tmp_path / "vault"))
+    page = client.get("/mails").content.decode()
+    assert "Came twice" in page
+    assert "upload" in client.get("/sources").content.decode()
+    page = client.post("/sources/upload", {}, follow=True).content.decode()
+    assert "at most 64 MB together" in page
