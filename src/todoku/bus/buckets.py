@@ -17,6 +17,7 @@ from todoku.bus.errors import BusError, BusUnavailable, KeyExists, RevisionConfl
 from todoku.bus.link import Link
 from todoku.bus.types import Entry, StoredMessage
 from todoku.kernel.retry import BackOff
+from todoku.kernel.waiting import rest
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ _KEY = re.compile(r"[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)*\Z")  # printable ASCII
 _FETCH_SECONDS = 10.0
 _FETCH_MESSAGES = 256
 _OPENED_AGAIN = 5
+_BACK_OFF = BackOff(base_seconds=0.2, cap_seconds=5.0)
 
 
 def bucket_stream(name: str) -> str:
@@ -149,6 +151,18 @@ class Bucket:
         watch = Watch(self._bus, self, on_change)
         await watch.start()
         return watch
+
+    async def follow(self, on_change: OnChange, stop: asyncio.Event) -> Watch | None:
+        """Watch as `watch` does, and wait for a bus that is away; None when stop came first."""
+        attempt = 0
+        while not stop.is_set():
+            try:
+                return await self.watch(on_change)
+            except BusError as error:
+                log.warning("bus.not_loaded", bucket=self.name, attempt=attempt, error=error.what)
+                await rest(stop, _BACK_OFF.wait_seconds(attempt))
+                attempt += 1
+        return None
 
     def key_of(self, subject: str) -> str:
         """Return the key that a subject stands for."""

@@ -24,7 +24,6 @@ from todoku.credentials.inventory import CredentialBook, decode_record
 from todoku.credentials.types import CredentialRecord, Notes, SealedSecret
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
-from todoku.kernel.waiting import rest
 from todoku.sources.credentials import Credential, Keyring
 
 log = structlog.get_logger(__name__)
@@ -63,14 +62,7 @@ class KeyringDesk:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the inventory and write notes until stop is set; a bus that is away is waited for."""
-        watch, attempt = None, 0
-        while watch is None and not stop.is_set():
-            try:
-                watch = await self._bus.bucket(CREDENTIALS_BUCKET).watch(self._changed)
-            except BusError as error:
-                log.warning("credentials.not_loaded", error=error.what)
-                await rest(stop, _BACK_OFF.wait_seconds(attempt))
-                attempt += 1
+        watch = await self._bus.bucket(CREDENTIALS_BUCKET).follow(self._changed, stop)
         self._loaded.set()
         writing = asyncio.create_task(self._write_notes())
         try:

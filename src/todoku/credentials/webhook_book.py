@@ -15,8 +15,6 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError, BusUnavailable
 from todoku.credentials.keyrings import KeyringDesk
 from todoku.kernel.clock import Clock
-from todoku.kernel.retry import BackOff
-from todoku.kernel.waiting import rest
 from todoku.sources.collecting import Place
 from todoku.sources.errors import BadSource
 from todoku.sources.kinds import WEBHOOK, webhook_settings
@@ -28,7 +26,6 @@ from todoku.sources.webhook.types import WebhookPlace
 log = structlog.get_logger(__name__)
 
 _NOTED_EVERY_SECONDS: Final = 30.0
-_BACK_OFF: Final = BackOff(base_seconds=0.2, cap_seconds=5.0)
 
 
 class BusWebhookBook:
@@ -47,14 +44,7 @@ class BusWebhookBook:
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the sources and write what became of calls until stop is set; a bus that is away is waited for."""
         await self._desk.until_loaded()
-        watch, attempt = None, 0
-        while watch is None and not stop.is_set():
-            try:
-                watch = await SourceBook(self._bus).follow(self._changed)
-            except BusError as error:
-                log.warning("webhooks.not_loaded", error=error.what)
-                await rest(stop, _BACK_OFF.wait_seconds(attempt))
-                attempt += 1
+        watch = await SourceBook(self._bus).follow(self._changed, stop)
         self._loaded = True
         writing = asyncio.create_task(self._write_notes())
         try:

@@ -70,17 +70,9 @@ class Fleet:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until stop is set; mails in hand are finished, then sources are given back."""
-        watch = None
-        attempt = 0
         async with asyncio.TaskGroup() as group:
             self._group = group
-            while watch is None and not stop.is_set():
-                try:
-                    watch = await SourceBook(self._bus).follow(self._changed)
-                except BusError as error:
-                    log.warning("sources.not_loaded", error=error.what)
-                    await rest(stop, _BACK_OFF.wait_seconds(attempt))
-                    attempt += 1
+            watch = await SourceBook(self._bus).follow(self._changed, stop)
             await stop.wait()
             if watch is not None:
                 await watch.stop()

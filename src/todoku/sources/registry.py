@@ -9,6 +9,7 @@ Guarantees  a name once given is kept by the arrivals that carry it, so a source
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -104,11 +105,11 @@ class SourceBook:
         found = [await self._bucket.get(key) for key in keys]
         return [_decoded(entry.value) for entry in found if entry is not None]
 
-    async def follow(self, on_source: OnSource) -> Watch:
+    async def follow(self, on_source: OnSource, stop: asyncio.Event) -> Watch | None:
         """Call on_source(key, entry) for each source of every project now and at each change; None: it is removed.
 
         An entry that can't be read is logged and left as it was: a source is never stopped by a value nobody
-        understands. Raises BusUnavailable when the bus can't be read at the start.
+        understands. A bus that is away is waited for; None when stop came first.
         """
 
         async def changed(key: str, value: bytes | None) -> None:
@@ -119,7 +120,7 @@ class SourceBook:
                 return
             await on_source(key, entry)
 
-        return await self._bucket.watch(changed)
+        return await self._bucket.follow(changed, stop)
 
 
 def _require_sound(entry: SourceEntry) -> None:
