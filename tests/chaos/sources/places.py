@@ -60,7 +60,8 @@ def all_places(todoku: Todoku, folder: Path, smtp: str, make_folder: Callable[[]
 def _bucket(port: int) -> Iterator[tuple[str, Deliver]]:
     """Make a bucket, and give its name and who puts mails there; the bench wants one event loop that stays."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
     made, end = asyncio.run_coroutine_threadsafe(_hold_bucket(port), loop).result(60)
 
     def put(raw: bytes) -> None:
@@ -69,6 +70,8 @@ def _bucket(port: int) -> Iterator[tuple[str, Deliver]]:
     yield made.bucket, put
     asyncio.run_coroutine_threadsafe(end.aclose(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
+    thread.join(60)
+    loop.close()
 
 
 async def _hold_bucket(port: int) -> tuple[S3Bench, AsyncExitStack]:
