@@ -47,7 +47,8 @@ def add(
     poll_seconds: Annotated[float, typer.Option(help="At most so long between two looks.")] = 60.0,
 ) -> None:
     """Name a source; it is looked at within seconds. A webhook's address is made and printed."""
-    from todoku.sources.kinds import WEBHOOK, require_settings
+    from todoku.sources.kinds import require_settings
+    from todoku.sources.registry import WEBHOOK
     from todoku.sources.webhook.book import new_token
 
     given = _settings(settings)

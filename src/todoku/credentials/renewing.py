@@ -30,9 +30,9 @@ from todoku.kernel.errors import TodokuError
 from todoku.kernel.waiting import rest
 from todoku.sources.credentials import Credential, NotedKeyring
 from todoku.sources.errors import CannotLook, Cause, SourceError
-from todoku.sources.kinds import WEBHOOK, open_source
+from todoku.sources.kinds import open_source
 from todoku.sources.ownership import Owner, Ownership
-from todoku.sources.registry import SourceBook, SourceEntry
+from todoku.sources.registry import WEBHOOK, SourceBook, SourceEntry
 
 log = structlog.get_logger(__name__)
 

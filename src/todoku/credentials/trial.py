@@ -12,8 +12,8 @@ from todoku.credentials.inventory import CredentialBook
 from todoku.kernel.clock import Clock
 from todoku.sources.credentials import Credential, NotedKeyring
 from todoku.sources.errors import BadSource, CannotLook, SourceError
-from todoku.sources.kinds import WEBHOOK, kind_of, open_source, webhook_settings
-from todoku.sources.registry import SourceEntry
+from todoku.sources.kinds import kind_of, open_source, webhook_settings
+from todoku.sources.registry import WEBHOOK, SourceEntry
 
 MOST_LISTED: Final = 1_000
 

@@ -17,8 +17,8 @@ from todoku.credentials.keyrings import KeyringDesk
 from todoku.kernel.clock import Clock
 from todoku.sources.collecting import Place
 from todoku.sources.errors import BadSource
-from todoku.sources.kinds import WEBHOOK, webhook_settings
-from todoku.sources.registry import SourceBook, SourceEntry
+from todoku.sources.kinds import webhook_settings
+from todoku.sources.registry import WEBHOOK, SourceBook, SourceEntry
 from todoku.sources.standing import StandingWriter
 from todoku.sources.types import Fetch, Look
 from todoku.sources.webhook.types import WebhookPlace

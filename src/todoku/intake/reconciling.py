@@ -27,8 +27,8 @@ from todoku.projects import queries as projects
 from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.credentials import Credential, NotedKeyring
 from todoku.sources.errors import SourceError
-from todoku.sources.kinds import WEBHOOK, open_source
-from todoku.sources.registry import SourceBook, SourceEntry
+from todoku.sources.kinds import open_source
+from todoku.sources.registry import WEBHOOK, SourceBook, SourceEntry
 from todoku.sources.standing import Standing, read_standings
 from todoku.sources.types import Fetch, Listed
 

@@ -30,9 +30,9 @@ from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.collecting import Collector, Place
 from todoku.sources.credentials import Keyring
 from todoku.sources.errors import BadSource
-from todoku.sources.kinds import WEBHOOK, open_source
+from todoku.sources.kinds import open_source
 from todoku.sources.ownership import LEASE_SECONDS, Owner, Ownership
-from todoku.sources.registry import SourceBook, SourceEntry
+from todoku.sources.registry import WEBHOOK, SourceBook, SourceEntry
 from todoku.sources.standing import StandingWriter
 from todoku.sources.types import Fetch, Look
 

@@ -16,7 +16,7 @@ from todoku.sources.errors import BadSource
 from todoku.sources.imap import ImapSettings, ImapSource
 from todoku.sources.maildir import MaildirSettings, MaildirSource
 from todoku.sources.pop3 import Pop3Settings, Pop3Source
-from todoku.sources.registry import SourceEntry
+from todoku.sources.registry import WEBHOOK, SourceEntry
 from todoku.sources.s3 import S3Settings, S3Source
 from todoku.sources.types import MailSource
 from todoku.sources.webhook.book import TOKEN
@@ -41,9 +41,6 @@ KINDS: Final[dict[str, Kind]] = {
     "s3": Kind(S3Settings, (CredentialKind.STATIC_KEY, CredentialKind.SESSION_KEY), S3Source),
     "maildir": Kind(MaildirSettings, (), lambda settings, _keyring, clock: MaildirSource(Path(settings.folder), clock)),
 }
-
-
-WEBHOOK: Final = "webhook"
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,13 +18,14 @@ import structlog
 
 from todoku.bus.buckets import Watch
 from todoku.bus.connection import Bus
-from todoku.bus.errors import KeyExists, RevisionConflict
+from todoku.bus.errors import KeyExists
 from todoku.bus.streams import SOURCES_BUCKET
 from todoku.kernel.ids import require_subject_token
 from todoku.sources.errors import BadSource, SourceExists, SourceUnknown
 
 log = structlog.get_logger(__name__)
 
+WEBHOOK: Final = "webhook"  # the kind that is called by its provider, where all others are looked at
 SHORTEST_POLL_SECONDS: Final = 1.0
 LONGEST_POLL_SECONDS: Final = 86_400.0
 _OWN_NAMES: Final = ("smtp", "lmtp", "import", "webhook", "upload")  # ways in that nobody configures
@@ -147,6 +148,3 @@ def _decoded(value: bytes) -> SourceEntry:
 
 def _unknown(source: str) -> SourceUnknown:
     return SourceUnknown(f"there is no source named {source} in this project")
-
-
-__all__ = ["RevisionConflict", "SourceBook", "SourceEntry"]

@@ -20,7 +20,7 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.bus.streams import LOOKS_BUCKET
 from todoku.kernel.clock import Clock
-from todoku.sources.registry import SourceEntry
+from todoku.sources.registry import WEBHOOK, SourceEntry
 from todoku.sources.types import Fetch, Look
 
 log = structlog.get_logger(__name__)
@@ -135,7 +135,7 @@ def truth_of(entry: SourceEntry, standing: Standing | None, now_utc: datetime) -
     """Say how a source stands at this moment."""
     if entry.paused:
         return Truth.PAUSED
-    if entry.kind == "webhook":
+    if entry.kind == WEBHOOK:
         refused = standing is not None and standing.look is not None and standing.look.outcome is Fetch.COULD_NOT
         return Truth.COULD_NOT if refused else Truth.LISTENING
     if standing is None or (standing.look is None and not standing.fresh):

@@ -69,10 +69,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a source, and what came of it.
 
     listed: mails that the source says it has, None when it could not be asked or told only of some. fresh: those that
-    had not arrived before
-    = arrived + vanished + len(failed) + left. vanished: listed, and gone when they were asked for. failed: (key, why)
-    of mails that could not be fetched now. left: not tried, because vault or bus took nothing more. why: of COULD_NOT,
-    and of what was left.
+    had not arrived before = arrived + vanished + len(failed) + left. vanished: listed, and gone when they were asked
+    for. failed: (key, why) of mails that could not be fetched now. left: not tried, because vault or bus took nothing
+    more, or it was time to stop. why: of COULD_NOT, and of what was left.
     """
 
     project_id: str
