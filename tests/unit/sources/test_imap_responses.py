@@ -18,7 +18,7 @@ from todoku.sources.imap.responses import (
     quoted,
     status_of,
 )
-from todoku.sources.imap.wire import words
+from todoku.sources.line_stream import words
 
 _PIECES = st.sampled_from(
     [b"1 FETCH (", b"UID ", b"7", b" ", b"(", b")", b'"', b"\\", b"NIL", b"BODY[] ", b"RFC822.SIZE ", b"INTERNALDATE "]

@@ -24,7 +24,7 @@ from todoku.sources.imap.responses import (
     quoted,
     status_of,
 )
-from todoku.sources.imap.wire import Pace, Wire, words
+from todoku.sources.line_stream import LineStream, Pace, words
 from todoku.sources.mailbox_files import MAX_MAIL_BYTES
 
 _MAX_LITERALS: Final = 16  # in one response; a mail is one
@@ -62,7 +62,7 @@ class _Wanted:
 class ImapConnection:
     """A connection, from the greeting on. `capabilities`: what the server said last that it can."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: LineStream) -> None:
         self.wire = wire
         self.capabilities: frozenset[str] = frozenset()
         self.exists = 0

@@ -11,8 +11,8 @@ from todoku.sources.credentials import Credential, CredentialKind
 from todoku.sources.errors import CannotLook, Cause, CredentialRefused
 from todoku.sources.imap.connection import ImapConnection
 from todoku.sources.imap.responses import BadResponse, Status, quoted
-from todoku.sources.imap.sasl import Exchange, challenge_words, choose, is_not_now, require_clean
-from todoku.sources.imap.wire import Wire, words
+from todoku.sources.line_stream import LineStream, words
+from todoku.sources.sasl import Exchange, challenge_words, choose, is_not_now, require_clean
 from todoku.sources.tls import Encryption, client_context
 
 _REFUSED_CODES: Final = frozenset(
@@ -44,7 +44,7 @@ async def open_connection(settings: ImapSettings, credential: Credential) -> Ima
         own = (credential.secret("certificate_pem"), credential.secret("key_pem"))
         context = client_context(settings.ca_pem, *own)
     at_once = context if settings.encryption is Encryption.TLS else None
-    connection = ImapConnection(await Wire.open(settings.host, settings.port, at_once, settings.timeout_seconds))
+    connection = ImapConnection(await LineStream.open(settings.host, settings.port, at_once, settings.timeout_seconds))
     try:
         greeting = await connection.greeting()
         if settings.encryption is Encryption.STARTTLS and context is not None:

@@ -12,9 +12,9 @@ import msgspec
 
 from todoku.sources.credentials import Credential, CredentialKind
 from todoku.sources.errors import CannotLook, Cause, CredentialRefused
-from todoku.sources.imap.sasl import Exchange, challenge_words, choose, is_not_now, require_clean
-from todoku.sources.imap.wire import Pace, Wire, words
+from todoku.sources.line_stream import LineStream, Pace, words
 from todoku.sources.mailbox_files import MAX_MAIL_BYTES
+from todoku.sources.sasl import Exchange, challenge_words, choose, is_not_now, require_clean
 from todoku.sources.tls import Encryption, client_context
 
 _NOT_NOW_CODES: Final = ("IN-USE", "LOGIN-DELAY", "SYS/")  # RFC 2449 section 8, RFC 3206
@@ -61,7 +61,7 @@ class LargerThanSaid(Exception):
 class Pop3Session:
     """A session. `login_delay_seconds`: how long the server wants between two logins."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: LineStream) -> None:
         self.wire = wire
         self.broken = False
         self.login_delay_seconds = 0.0
@@ -76,7 +76,7 @@ class Pop3Session:
             own = (credential.secret("certificate_pem"), credential.secret("key_pem"))
             context = client_context(settings.ca_pem, *own)
         at_once = context if settings.encryption is Encryption.TLS else None
-        session = cls(await Wire.open(settings.host, settings.port, at_once, settings.timeout_seconds))
+        session = cls(await LineStream.open(settings.host, settings.port, at_once, settings.timeout_seconds))
         try:
             greeting = await session._answer()
             if not greeting.ok:

@@ -16,7 +16,7 @@ _LINES_IN_TIME: Final = 100
 _WORDS_LENGTH: Final = 200
 
 
-class Wire:
+class LineStream:
     """One open connection. Whatever goes wrong is raised as CannotLook; the connection is of no use afterwards."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Wire:
         self.timeout_seconds = timeout_seconds
 
     @classmethod
-    async def open(cls, host: str, port: int, context: ssl.SSLContext | None, timeout_seconds: float) -> Wire:
+    async def open(cls, host: str, port: int, context: ssl.SSLContext | None, timeout_seconds: float) -> LineStream:
         """Connect, encrypted from the start when there is a context; raises CannotLook, CredentialRefused."""
         return cls(*await connect(host, port, context, timeout_seconds), host, timeout_seconds)
 
@@ -169,7 +169,7 @@ class Wire:
 class Pace:
     """Gives up a server that lists in drops: fewer than 100 lines within one time limit, over the whole listing."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: LineStream) -> None:
         self._wire = wire
         self._lines = 0
         self._waited_seconds = 0.0

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from todoku.sources.errors import CannotLook, Cause
-from todoku.sources.imap.wire import CHUNK_BYTES, Pace, Wire
+from todoku.sources.line_stream import CHUNK_BYTES, LineStream, Pace
 
 
 class _Nowhere(asyncio.Transport):
@@ -15,14 +15,14 @@ class _Nowhere(asyncio.Transport):
         return True
 
 
-def _wire(*pieces: bytes) -> Wire:
+def _wire(*pieces: bytes) -> LineStream:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     writer = asyncio.StreamWriter(_Nowhere(), asyncio.StreamReaderProtocol(reader), reader, loop)
     for piece in pieces:
         reader.feed_data(piece)
     reader.feed_eof()
-    return Wire(reader, writer, "mail.example.jp", 5.0)
+    return LineStream(reader, writer, "mail.example.jp", 5.0)
 
 
 @pytest.mark.parametrize("shift", range(-4, 5))
