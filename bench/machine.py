@@ -23,10 +23,15 @@ def busy_seconds() -> float:
 
 
 def peak_rss_mb(pid: int) -> float:
-    """Return the most memory the process ever had resident."""
+    """Return the most memory that the process ever had resident, with those that it started and that still live."""
+    family = [fields[0] for fields in _all_stats() if pid in fields[:2]]
+    return round(sum(map(_own_peak_mb, family)), 1)
+
+
+def _own_peak_mb(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
-            return round(int(line.split()[1]) / 1024, 1)
+            return int(line.split()[1]) / 1024
     return 0.0
 
 

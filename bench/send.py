@@ -1,7 +1,7 @@
 """How fast a sealed campaign leaves, beside Postfix's smtp-source into the same sink, in the same run.
 
     python bench/send.py [--json] [--messages N] [--connections N] [--rounds N] [--senders N]
-                         [--dkim KIND] [--signing-threads N]
+                         [--dkim KIND] [--signing-processes N]
 
 Seals N personalised messages of about 4 KB, sends them with one sender process, journal and ledger on, and counts
 them at a sink in a process of its own (bench/counting_sink.py). The clock runs from posting the run until the journal
@@ -11,8 +11,8 @@ of ours alternate, so that a busy machine is busy for both; a round counts again
 medians are printed, the ratios of all rounds beside them. `saturated` says what was the limit. With --senders N each
 round also sends with N processes, and `scaling` is their throughput by that of one. With --dkim rsa2048 or ed25519 all
 messages are signed, and `dkim_ratio` is their number a second by what `openssl speed` signs on as many cores as there
-are signing threads (--signing-threads, all cores unless told otherwise: they are then also those that make, carry and
-receive the messages). NATS stores with sync_interval: always. Engines are started in a temporary home;
+are signing processes (--signing-processes, all cores unless told otherwise: they are then also those that make, carry
+and receive the messages). NATS stores with sync_interval: always. Engines are started in a temporary home;
 TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
 """
 
@@ -70,7 +70,9 @@ def main() -> None:
     parser.add_argument("--senders", type=int, default=1, help="also with so many sender processes")
     parser.add_argument("--dkim", choices=["rsa2048", "ed25519"], help="sign every message")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--signing-threads", type=int, default=cores, help="of each sender; openssl gets as many cores")
+    parser.add_argument(
+        "--signing-processes", type=int, default=cores, help="of each sender; openssl gets as many cores"
+    )
     parser.add_argument("--profile", help="write a cProfile of the sender to this file")
     options = parser.parse_args()
     _report(_measure(options), as_json=options.json)
@@ -96,7 +98,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         database_url = _database(home, stack)
         sink, sink_port = _sink(stack)
         stage = Stage(home, nats_url, database_url, sink_port, options.connections)
-        os.environ.update(_environment(stage), TODOKU_BENCH_SIGNING_THREADS=str(options.signing_threads))
+        os.environ.update(_environment(stage), TODOKU_BENCH_SIGNING_PROCESSES=str(options.signing_processes))
         _migrate()
         if options.dkim:
             _prepare_signing(home, options.dkim)
@@ -105,7 +107,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         others = {"sink": sink.pid, "ledger": projector.pid}
         others |= children_named("nats-server") | children_named("postgres")
         references = [_reference(stage, options.messages)]
-        openssl = [_openssl_rates(options.dkim, options.signing_threads)]
+        openssl = [_openssl_rates(options.dkim, options.signing_processes)]
         rounds, crowds = [], []
         for _ in range(options.rounds):
             rounds.append(uvloop.run(_send(stage, options.messages, senders, others)))
@@ -115,7 +117,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                 for extra in crew[1:]:
                     _end(extra)
             references.append(_reference(stage, options.messages))
-            openssl.append(_openssl_rates(options.dkim, options.signing_threads))
+            openssl.append(_openssl_rates(options.dkim, options.signing_processes))
         statements = _last_words(projector)["statements"]
         _end(senders[0])
     figures = _figures(rounds, references, statements / (len(rounds) + len(crowds)), options.messages)

@@ -43,15 +43,17 @@ async def _sender() -> None:
     )
     stop = _stop_on_sigterm()
     home = Path(os.environ["TODOKU_HOME"])
-    threads = int(os.environ["TODOKU_BENCH_SIGNING_THREADS"])
-    desk = SigningDesk(KeyFolder(home / "dkim", clock), clock, threads=threads)  # signs nothing while there is no key
+    processes = int(os.environ["TODOKU_BENCH_SIGNING_PROCESSES"])
+    desk = SigningDesk(
+        KeyFolder(home / "dkim", clock), clock, processes=processes
+    )  # signs nothing while there is no key
     options = SenderOptions(eight_bit=not desk.domains())  # as the role does
     sender = Sender(bus, transport, make_renderer, clock, home / "answers", options, signer_of=desk.signer_of)
     collect_rarely()
     print("ready", flush=True)
     await sender.run(stop)
     await transport.close()
-    desk.close()
+    await desk.close()
     await bus.close()
 
 

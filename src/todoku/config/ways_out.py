@@ -28,9 +28,9 @@ class WaysOut:
     desk: SigningDesk
 
     async def close(self) -> None:
-        """Close every connection politely, and the threads."""
+        """Close every connection politely, and the signing processes."""
         await asyncio.gather(*(transport.close() for transport in self.transports.values()))
-        self.desk.close()
+        await self.desk.close()
 
 
 def urls_by_name(settings: Settings) -> dict[str, str]:

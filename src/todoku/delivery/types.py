@@ -324,5 +324,5 @@ class Signer(Protocol):
     """Sign finished messages (DKIM, RFC 6376) before they are handed over; None in its place means unsigned."""
 
     async def sign(self, contents: Sequence[bytes]) -> list[bytes]:
-        """Return each message with its signature header in front, in order; the work is done in threads."""
+        """Return each message with its signature header in front, in order; the work is done elsewhere."""
         ...

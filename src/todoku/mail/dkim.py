@@ -5,7 +5,7 @@ Reads       bytes and PEM.
 Writes      nothing.
 Guarantees  relaxed/relaxed over the whole body, never with `l=`. Every field of `SIGNED` that the message has is
             signed, each occurrence of it, and those of `SEALED` once more than they occur, so that nobody can add a
-            second From or Subject. RSA by PKCS #1 v1.5 with SHA-256. The work is done outside the interpreter's lock.
+            second From or Subject. RSA by PKCS #1 v1.5 with SHA-256.
 Known limits  no `x=`, no `i=`: From's domain must be the key's or lie below it, which is what DMARC looks at.
 """
 
@@ -15,15 +15,17 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from todoku.kernel.clock import require_aware
@@ -45,12 +47,11 @@ SIGNED = (
 
 _LEAST_RSA_BITS, _MOST_RSA_BITS = 2048, 4096  # RFC 8301 section 3.2; above 4096 verifiers need not follow
 _BASE64_COLUMNS = 72
-_KEEPS_LOCK_OCTETS = 2_047
 _TXT_OCTETS = 255  # of one character-string (RFC 1035 section 3.3)
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z")
 _SELECTOR = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z")
 _PADDING = padding.PKCS1v15()
-_HASH = SHA256()
+_DIGEST = Prehashed(SHA256())
 
 
 class KeyKind(StrEnum):
@@ -102,11 +103,11 @@ class DkimKey:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
-    def sign(self, data: bytes) -> bytes:
-        """Return the signature of the data's SHA-256."""
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Return the signature of a SHA-256."""
         if isinstance(self.private, rsa.RSAPrivateKey):
-            return self.private.sign(data, _PADDING, _HASH)
-        return self.private.sign(hashlib.sha256(data).digest())  # RFC 8463 section 3: the hash is what is signed
+            return self.private.sign(digest, _PADDING, _DIGEST)
+        return self.private.sign(digest)  # RFC 8463 section 3: the hash is what is signed
 
 
 def new_key(domain: str, selector: str, kind: KeyKind) -> DkimKey:
@@ -149,43 +150,53 @@ def sign_messages(contents: Sequence[bytes], keys: Sequence[DkimKey], signed_at:
 
     contents: with CRLF line ends, as they will travel (before dots are stuffed). signed_at: aware, for `t=`. Raises
     Unsignable when one has no From field, which every signature must cover (RFC 6376 section 5.4).
+    """
+    drafts = draft_signatures(contents, keys, signed_at)
+    return [
+        put_in_front(content, [(one.opening, key.sign_digest(one.digest)) for one, key in zip(row, keys, strict=True)])
+        for content, row in zip(contents, drafts, strict=True)
+    ]
 
-    First all canonical forms, then all signatures: in turn they would push each other out of the core's caches, which
-    doubles the price of the first.
+
+class DraftSignature(NamedTuple):
+    """A signature field but for its last tag. opening: the field up to `b=`; digest: the SHA-256 to sign."""
+
+    opening: bytes
+    digest: bytes
+
+
+def draft_signatures(
+    contents: Sequence[bytes], keys: Sequence[DkimKey], signed_at: datetime
+) -> list[list[DraftSignature]]:
+    """Return for each message what is to be signed with each key, without touching the private keys.
+
+    So the keys' work, nearly all there is, can be done elsewhere. Raises Unsignable.
     """
     moment = b"%d" % int(require_aware(signed_at).timestamp())
-    forms = [_form_of(content) for content in contents]
-    signed = []
-    for content, (body_hash, chosen, covered) in zip(contents, forms, strict=True):
-        pieces = []
+    drafts = []
+    for content in contents:
+        headers, body = split_message(content)
+        body_hash = binascii.b2a_base64(hashlib.sha256(relaxed_body(body)).digest(), newline=False)
+        names, fields = zip(*relaxed_fields(headers), strict=True)
+        chosen, order = _choice(names)
+        covered = b"\r\n".join([fields[place] for place in order])
+        row = []
         for key in keys:
             opening, relaxed = _templates(key.domain, key.selector, key.algorithm, chosen)
-            signature = key.sign(covered + relaxed % (moment, body_hash))
-            pieces.append(opening % (moment, body_hash))
-            pieces.append(_folded(binascii.b2a_base64(signature, newline=False)))
-        pieces.append(content)
-        signed.append(b"".join(pieces))
-    return signed
+            digest = hashlib.sha256(covered + relaxed % (moment, body_hash)).digest()
+            row.append(DraftSignature(opening % (moment, body_hash), digest))
+        drafts.append(row)
+    return drafts
 
 
-def _form_of(content: bytes) -> tuple[bytes, str, bytes]:
-    """Return the body's hash in base64, the names for `h=`, and the fields that they choose, as they are hashed."""
-    headers, body = split_message(content)
-    body_hash = binascii.b2a_base64(_sha256(relaxed_body(body)), newline=False)
-    names, fields = zip(*relaxed_fields(headers), strict=True)
-    chosen, order = _choice(names)
-    return body_hash, chosen, b"\r\n".join([fields[place] for place in order])
-
-
-def _sha256(data: bytes) -> bytes:
-    """Hash in pieces for which hashlib keeps the interpreter's lock.
-
-    From 2,048 octets on it gives the lock away, and 4 us of work then wait for another thread's turn.
-    """
-    digest = hashlib.sha256(data[:_KEEPS_LOCK_OCTETS])
-    for at in range(_KEEPS_LOCK_OCTETS, len(data), _KEEPS_LOCK_OCTETS):
-        digest.update(data[at : at + _KEEPS_LOCK_OCTETS])
-    return digest.digest()
+def put_in_front(content: bytes, signatures: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the message with a field for each (opening, signature) in front of it, the first on top."""
+    pieces = []
+    for opening, signature in signatures:
+        pieces.append(opening)
+        pieces.append(_folded(binascii.b2a_base64(signature, newline=False)))
+    pieces.append(content)
+    return b"".join(pieces)
 
 
 @lru_cache(maxsize=256)  # a run's messages have one order of fields

@@ -1,16 +1,20 @@
-"""The signing desk: keys from files, threads, and changes while a sender runs."""
+"""The signing desk: keys from files, processes, and changes while a sender runs."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import dkim
 from todoku.delivery.signing import KeyFolder, SigningDesk
+from todoku.delivery.signing.crew import SigningCrew
 from todoku.delivery.signing.key_folder import RELOAD_SECONDS
 from todoku.delivery.transports.conformance import WatchingSink
 from todoku.delivery.transports.scripted_relay import ScriptedRelay
@@ -22,6 +26,25 @@ from todoku.mail.dkim import DkimKey, KeyKind, new_key
 from todoku.mail.errors import Unsignable
 
 MESSAGES = [b"From: shop@todoku.example\r\nSubject: %d\r\n\r\nhello %d\r\n" % (n, n) for n in range(40)]
+
+
+KILLED_SENDER = """
+import asyncio
+from todoku.delivery.signing.crew import SigningCrew
+from todoku.mail.dkim import KeyKind, new_key
+
+async def main() -> None:
+    crew, pem = SigningCrew(2), new_key("todoku.example", "e1", KeyKind.ED25519).pem()
+    await asyncio.gather(*(crew.sign(pem, [bytes(32)]) for _ in range(2)))
+    print("signed", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def signing_children(pid: int | None = None) -> list[psutil.Process]:
+    return [one for one in psutil.Process(pid).children() if any("signing_process" in word for word in one.cmdline())]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +65,7 @@ def selectors(message: bytes) -> list[bytes]:
 async def test_messages_come_back_signed_in_order(tmp_path: Path, clock: VirtualClock, rsa_key: DkimKey) -> None:
     folder = KeyFolder(tmp_path, clock)
     folder.add(rsa_key, in_use=True)
-    desk = SigningDesk(folder, clock, threads=3)
+    desk = SigningDesk(folder, clock, processes=3)
     signer = desk.signer_of("Shop@Todoku.Example")
     assert signer is not None
     signed = await signer.sign(MESSAGES)
@@ -53,7 +76,53 @@ async def test_messages_come_back_signed_in_order(tmp_path: Path, clock: Virtual
     assert await signer.sign([]) == []
     with pytest.raises(Unsignable):
         await signer.sign([*MESSAGES, b"Subject: nobody\r\n\r\n"])
-    desk.close()
+    await desk.close()
+
+
+async def test_a_signing_process_that_is_killed_costs_nothing(
+    tmp_path: Path, clock: VirtualClock, rsa_key: DkimKey
+) -> None:
+    folder = KeyFolder(tmp_path, clock)
+    folder.add(rsa_key, in_use=True)
+    desk = SigningDesk(folder, clock, processes=2)
+    signer = desk.signer_of("shop@todoku.example")
+    assert signer is not None
+    await signer.sign(MESSAGES[:2])
+    killed = signing_children()
+    assert len(killed) == 2
+    signing = asyncio.create_task(signer.sign(MESSAGES * 10))
+    await asyncio.sleep(0)
+    for child in killed:
+        child.kill()
+    signed = await signing
+    assert [after[-len(before) :] for before, after in zip(MESSAGES * 10, signed, strict=True)] == MESSAGES * 10
+    for after in signed[::40]:
+        assert dkim.verify(after, dnsfunc=lambda name, timeout=5: rsa_key.record().encode())
+    assert not {child.pid for child in killed} & {child.pid for child in signing_children()}
+    await desk.close()
+    assert signing_children() == []
+
+
+async def test_where_no_process_can_be_started_the_sender_signs_itself(
+    monkeypatch: pytest.MonkeyPatch, ed_key: DkimKey
+) -> None:
+    monkeypatch.setattr("todoku.delivery.signing.crew._COMMAND", ("/nowhere/python",))
+    crew = SigningCrew(2)
+    digests = [hashlib.sha256(b"%d" % number).digest() for number in range(3)]
+    assert await crew.sign(ed_key.pem(), digests) == [ed_key.sign_digest(digest) for digest in digests]
+    assert signing_children() == []
+    await crew.close()
+
+
+def test_signing_processes_end_with_a_sender_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED_SENDER], stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "signed\n"
+        children = signing_children(sender.pid)
+        assert len(children) == 2
+        sender.kill()
+        _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
 
 
 async def test_the_nearest_domain_with_a_key_signs(tmp_path: Path, clock: VirtualClock, ed_key: DkimKey) -> None:
@@ -66,7 +135,7 @@ async def test_the_nearest_domain_with_a_key_signs(tmp_path: Path, clock: Virtua
     assert desk.signer_of("shop@nottodoku.example") is None
     assert desk.signer_of("shop@example") is None
     assert desk.signer_of("") is None
-    desk.close()
+    await desk.close()
 
 
 async def test_keys_may_change_while_a_run_is_under_way(
@@ -92,7 +161,7 @@ async def test_keys_may_change_while_a_run_is_under_way(
         (tmp_path / "todoku.example" / f"{selector}.pem").unlink()
     clock.advance(RELOAD_SECONDS)
     assert await signer.sign(MESSAGES[:1]) == MESSAGES[:1]
-    desk.close()
+    await desk.close()
 
 
 def test_keys_that_others_may_read_are_refused(tmp_path: Path, clock: VirtualClock, ed_key: DkimKey) -> None:
@@ -164,4 +233,4 @@ async def test_a_signature_survives_the_way_to_the_relay(
         assert dkim.verify(arrived, dnsfunc=lambda name, timeout=5: rsa_key.record().encode()), arrived
     await transport.close()
     await relay.stop()
-    desk.close()
+    await desk.close()
