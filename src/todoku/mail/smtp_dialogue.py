@@ -89,6 +89,11 @@ class ServerDialogue:
         return self._dotted is not None or self._chunked is not None or self._stage is _Stage.VERDICT
 
     @property
+    def in_data(self) -> bool:
+        """Tell whether the text after DATA is being received; between chunks of BDAT a command is awaited."""
+        return self._dotted is not None
+
+    @property
     def wants_tls(self) -> bool:
         """Tell whether the client was told to begin the handshake."""
         return self._stage is _Stage.HANDSHAKE
@@ -147,6 +152,10 @@ class ServerDialogue:
         self._user = ""
         self._reset()
 
+    def refuse_command(self, line: bytes) -> bytes | None:
+        """Return a reply for each line that is no mail's text, 421 to end it all; None: do it. To be overridden."""
+        return None
+
     def request_close(self, reply: bytes = say.SHUTTING_DOWN, *, at_once: bool = False) -> None:
         """Say good bye as soon as the mail in hand is answered; at_once: now, an unanswered mail stays the client's."""
         if self._stage is _Stage.COMMAND or (at_once and self._stage is not _Stage.CLOSED):
@@ -178,6 +187,8 @@ class ServerDialogue:
                 self._skipping_line = False
             elif len(line) > self._limits.max_command_bytes:
                 self._say(say.LINE_TOO_LONG)
+            elif (refusal := self.refuse_command(line)) is not None:
+                self._say(refusal)
             else:
                 self._command(line)
         return None
@@ -257,8 +268,8 @@ class ServerDialogue:
             self._output.append(say.OK)
         elif verb == b"QUIT":
             self._close(say.BYE)
-        elif verb == b"AUTH" and self._security.authenticator is not None and self._may_log_in():
-            self._begin_login(self._security.authenticator, argument)
+        elif verb == b"AUTH" and (authenticator := self._security.asks(self._encrypted)) is not None:
+            self._begin_login(authenticator, argument)
         else:
             self._say(_PLAIN_ANSWERS.get(verb, say.UNKNOWN))
 
@@ -273,10 +284,7 @@ class ServerDialogue:
             self._output.append(self._offer() if verb != b"HELO" else f"250 {self._hostname}\r\n".encode("ascii"))
 
     def _offer(self) -> bytes:
-        more = ["STARTTLS"] * (self._security.starttls and not self._encrypted)
-        if self._security.authenticator is not None and self._may_log_in():
-            more.append("AUTH PLAIN LOGIN")
-        return say.make_offer(self._hostname, self._limits.max_mail_bytes, more)
+        return say.make_offer(self._hostname, self._limits.max_mail_bytes, self._security.offers(self._encrypted))
 
     def _mail(self, line: bytes) -> None:
         reply = self._envelope.mail(line) if self._greeted else say.WRONG_ORDER
@@ -322,17 +330,16 @@ class ServerDialogue:
         self._empty_chunk = command.size == 0
 
     def _begin_tls(self, argument: bytes) -> None:
-        if not self._security.starttls or self._encrypted:
+        if not self._security.starttls:
             self._say(say.UNKNOWN)
+        elif self._encrypted:  # the command is known and only out of place (RFC 5321 section 4.2.3)
+            self._say(say.WRONG_ORDER)
         elif argument:
             self._say(say.SYNTAX)
         else:
             self._reset()
             self._output.append(say.GO_AHEAD_WITH_TLS)
             self._stage = _Stage.HANDSHAKE
-
-    def _may_log_in(self) -> bool:
-        return self._encrypted or self._security.login_in_clear_unsafe
 
     def _begin_login(self, authenticator: Authenticator, argument: bytes) -> None:
         if self._user or self._envelope.mail_from is not None or not self._greeted:

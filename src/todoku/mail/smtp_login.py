@@ -34,6 +34,15 @@ class Security:
     authenticator: Authenticator | None = None
     login_in_clear_unsafe: bool = False
 
+    def asks(self, encrypted: bool) -> Authenticator | None:
+        """Return who is asked about a login now, None when nobody may log in."""
+        return self.authenticator if encrypted or self.login_in_clear_unsafe else None
+
+    def offers(self, encrypted: bool) -> list[str]:
+        """Return what EHLO names beside mail."""
+        login = ["AUTH PLAIN LOGIN"] if self.asks(encrypted) is not None else []
+        return ["STARTTLS"] * (self.starttls and not encrypted) + login
+
 
 PLAIN: Final = Security()
 

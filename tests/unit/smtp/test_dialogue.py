@@ -302,3 +302,25 @@ def test_close_at_once_drops_the_half_mail() -> None:
 def test_verdict_without_a_mail_is_a_mistake_of_the_owner() -> None:
     with pytest.raises(RuntimeError):
         dialogue().settle(KEPT)
+
+
+class Twice(ServerDialogue):
+    """Does two commands, and then says good bye."""
+
+    commands = 0
+
+    def refuse_command(self, line: bytes) -> bytes | None:
+        self.commands += 1
+        return say.make_reply(421, "4.7.0", "enough") if self.commands > 2 else None
+
+
+def test_the_owner_may_refuse_a_command_and_never_a_mail_s_text() -> None:
+    made = Twice(DialogueLimits(), "mx.example.com", OnlyOurs())
+    assert made.feed(b"EHLO c.example\r\nRSET\r\nRSET\r\nQUIT\r\n") is None
+    assert codes(made.take_output())[-2:] == [250, 421]
+    assert made.closing
+    made = Twice(DialogueLimits(), "mx.example.com", OnlyOurs())
+    made.commands = -3
+    made.feed(b"EHLO c.example\r\n")
+    assert made.feed(ENVELOPE + b"one\r\ntwo\r\nthree\r\n.\r\n") is not None, "four commands, and lines of text"
+    assert made.commands == 1

@@ -1,4 +1,4 @@
-"""The dialogue as the door holds it: bounded in commands, and clear about a second STARTTLS."""
+"""The dialogue as the door holds it: bounded in commands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _TOO_MANY_COMMANDS: Final = say.make_reply(421, "4.7.0", "enough commands for on
 class DoorDialogue(ServerDialogue):
     """One conversation with a client.
 
-    max_commands: lines of any kind, then 421; None: any number. starttls: offer it. A STARTTLS under
-    TLS is answered by 503, because the command is known and only out of place (RFC 5321 section 4.2.3).
+    max_commands: lines of any kind, then 421; None: any number. starttls: offer it.
     """
 
     def __init__(
@@ -31,20 +30,8 @@ class DoorDialogue(ServerDialogue):
         self.max_commands: int | None = None
         self._commands = 0
 
-    @property
-    def in_data(self) -> bool:
-        """Tell whether the text after DATA is being received; between chunks of BDAT a command is awaited."""
-        return self._dotted is not None
-
-    def _command(self, line: bytes) -> None:
+    def refuse_command(self, line: bytes) -> bytes | None:
+        """Count it, and say 421 when it is one too many."""
         self._commands += 1
-        if self.max_commands is not None and self._commands > self.max_commands:
-            self._close(_TOO_MANY_COMMANDS)
-        else:
-            super()._command(line)
-
-    def _begin_tls(self, argument: bytes) -> None:
-        if self._encrypted:
-            self._say(say.WRONG_ORDER)
-        else:
-            super()._begin_tls(argument)
+        too_many = self.max_commands is not None and self._commands > self.max_commands
+        return _TOO_MANY_COMMANDS if too_many else None
