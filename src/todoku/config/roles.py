@@ -54,7 +54,7 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
     from todoku.config.collectors import collect
     from todoku.sources.arrivals import ArrivalWriter
     from todoku.sources.routes import RouteBook
-    from todoku.sources.smtp import ServedCertificate, SmtpDoor
+    from todoku.sources.smtp import DoorLimits, ServedCertificate, SmtpDoor
 
     settings = stage.settings
     certificate = None
@@ -64,7 +64,8 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
     routes = RouteBook(stage.bus)
     await routes.start()
     writer = ArrivalWriter(stage.vault, stage.bus, stage.clock)
-    door = SmtpDoor(writer, routes, settings.mail_domain, certificate=certificate)
+    limits = DoorLimits(trusted_networks=settings.smtp_trusted)
+    door = SmtpDoor(writer, routes, settings.mail_domain, limits, certificate)
     await door.start(settings.smtp_listen.host, settings.smtp_listen.port)
     if settings.lmtp_listen is not None:
         await door.start(settings.lmtp_listen.host, settings.lmtp_listen.port, lmtp=True)

@@ -12,6 +12,7 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
           TODOKU_SMTP_CERTIFICATE      PEM file, own certificate first, then its chain; empty = no STARTTLS
           TODOKU_SMTP_CERTIFICATE_KEY  PEM file of its key, without a password; both are read again when they change
+          TODOKU_SMTP_TRUSTED    networks of the mail servers in front, by blanks: no counts and paces for them
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the demo's own, or they wait;
                                  all kinds, and several for fail-over: docs/transports.md
           TODOKU_TRANSPORTS      name=URL name=URL: more ways out, which campaigns choose by name
@@ -32,6 +33,7 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 from collections.abc import Mapping
@@ -78,6 +80,7 @@ class Settings:
     lmtp_listen: Listen | None
     smtp_certificate: str
     smtp_certificate_key: str
+    smtp_trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     relay_url: str
     transports: str
     transport_paces: Mapping[str, float]
@@ -121,6 +124,7 @@ class Settings:
             "TODOKU_LMTP_LISTEN": str(self.lmtp_listen or ""),
             "TODOKU_SMTP_CERTIFICATE": self.smtp_certificate,
             "TODOKU_SMTP_CERTIFICATE_KEY": self.smtp_certificate_key,
+            "TODOKU_SMTP_TRUSTED": " ".join(map(str, self.smtp_trusted)),
             "TODOKU_RELAY_URL": self.relay_url,
             "TODOKU_TRANSPORTS": self.transports,
             "TODOKU_TRANSPORT_PACES": _shown(self.transport_paces),
@@ -206,6 +210,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         lmtp_listen=_listen(env, "TODOKU_LMTP_LISTEN", "") if env.get("TODOKU_LMTP_LISTEN") else None,
         smtp_certificate=certificate,
         smtp_certificate_key=certificate_key,
+        smtp_trusted=_networks(env, "TODOKU_SMTP_TRUSTED"),
         relay_url=env.get("TODOKU_RELAY_URL", ""),
         transports=env.get("TODOKU_TRANSPORTS", ""),
         transport_paces=_paces(env, "TODOKU_TRANSPORT_PACES"),
@@ -236,6 +241,16 @@ def _certificate(env: Mapping[str, str]) -> tuple[str, str]:
     if bool(certificate) is not bool(key):
         raise ConfigurationError(f"{names[not key]} is missing: certificate and key go together")
     return certificate, key
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    networks = []
+    for text in env.get(name, "").replace(",", " ").split():
+        try:
+            networks.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"{name} must be networks such as 192.0.2.0/24, not {text!r}: {error}") from error
+    return tuple(networks)
 
 
 def _replicas(env: Mapping[str, str], name: str) -> int:

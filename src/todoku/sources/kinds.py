@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,16 @@ class Kind:
     open: Callable[[Any, Keyring, Clock], MailSource]
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting, for forms. usual: what it is when nobody says anything; choices: all there is, () = free text."""
+
+    name: str
+    needed: bool
+    usual: object
+    choices: tuple[str, ...]
+
+
 _MAILBOX_LOGINS: Final = (CredentialKind.PASSWORD, CredentialKind.OAUTH_TOKEN, CredentialKind.CLIENT_CERTIFICATE)
 KINDS: Final[dict[str, Kind]] = {
     "imap": Kind(ImapSettings, _MAILBOX_LOGINS, ImapSource),
@@ -52,6 +63,17 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     provider: Provider
     token: str
     topics: str = ""
+
+
+def fields_of(kind: str) -> list[Field]:
+    """Return the settings of a kind of place, in the order in which they are asked."""
+    fields = []
+    for field in msgspec.structs.fields(KINDS[kind].settings):
+        usual = "" if field.default is msgspec.NODEFAULT else field.default
+        is_choice = isinstance(field.type, type) and issubclass(field.type, Enum)
+        choices = tuple(str(one.value) for one in field.type) if is_choice else ()
+        fields.append(Field(field.encode_name, field.required, usual, choices))
+    return fields
 
 
 def webhook_settings(entry: SourceEntry) -> WebhookSettings:

@@ -74,6 +74,11 @@ FIELDS: dict[str, str | Promise] = {
     "secret_key": _("Secret access key"),
     "session_token": _("Session token"),
 }
+CHOICES: dict[str, str | Promise] = {
+    "tls": _("TLS from the start"),
+    "starttls": _("STARTTLS: encrypted after a first word in clear"),
+    "none": _("None: only for a server on the same machine"),
+}
 LONG_FIELDS = frozenset({"ca_pem", "certificate_pem", "key_pem"})
 HIDDEN_FIELDS = frozenset({"password", "token", "secret_key", "session_token", "key_pem"})
 

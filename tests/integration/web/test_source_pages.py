@@ -109,6 +109,18 @@ def test_a_source_is_added_by_form_and_odd_values_are_named(house: House, client
     assert "maildir-two" in client.get("/sources").content.decode()
 
 
+def test_what_has_a_few_values_is_chosen_and_stays_chosen(house: House, client: Client) -> None:
+    page = client.get("/sources/new?kind=imap").content.decode()
+    assert '<option value="tls" selected>TLS from the start</option>' in page
+    assert '<option value="starttls">' in page
+    form = {"kind": "imap", "source": "imap-one", "s-host": "", "s-encryption": "starttls"}
+    page = client.post("/sources/new", form).content.decode()
+    assert "missing required field" in page
+    assert '<option value="starttls" selected>' in page
+    page = client.post("/sources/new", {**form, "s-host": "imap.example", "s-encryption": "rot13"}).content.decode()
+    assert "rot13" in page, "what is no choice is named"
+
+
 def test_no_page_shows_a_secret(house: House, client: Client) -> None:
     form = {"kind": "password", "name": "second", "s-username": "a@example.com", "s-password": "hush-hush-9"}
     assert client.post("/credentials/new", form).status_code == 302

@@ -30,6 +30,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("TODOKU_DEMO", "yes"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "10MB"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "999"),
+        ("TODOKU_SMTP_TRUSTED", "mail.example"),
+        ("TODOKU_SMTP_TRUSTED", "192.0.2.1/24"),
         ("TODOKU_LEDGER_MONTHS", "2"),
         ("TODOKU_LEDGER_MONTHS", "a year"),
     ],
@@ -51,10 +53,12 @@ def test_a_child_process_gets_the_same_settings() -> None:
         "TODOKU_TRANSPORTS": "bulk=smtp://c.example",
         "TODOKU_MESSAGE_MAX_OCTETS": "2000000",
         "TODOKU_LEDGER_MONTHS": "0",
+        "TODOKU_SMTP_TRUSTED": "192.0.2.0/24, 2001:db8::/64 198.51.100.7",
     }
     settings = load_settings(given)
     assert load_settings(settings.environment()) == settings
     assert settings.mail_domain == "in.example.com"
+    assert [str(one) for one in settings.smtp_trusted] == ["192.0.2.0/24", "2001:db8::/64", "198.51.100.7/32"]
     assert settings.served_over_https
     assert {"mail.example.com", "a.example", "b.example"} <= set(settings.allowed_hosts)
 

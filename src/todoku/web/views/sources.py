@@ -22,7 +22,7 @@ from todoku.kernel.errors import ConfigurationError
 from todoku.projects import queries as projects
 from todoku.projects.types import Right
 from todoku.sources.errors import BadSource, SourceError, SourceExists, SourceUnknown
-from todoku.sources.kinds import KINDS, require_settings
+from todoku.sources.kinds import KINDS, fields_of, require_settings
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import Standing, Truth, read_standings, truth_of
 from todoku.web import source_words as words
@@ -220,8 +220,7 @@ def _credential(row: Row) -> dict[str, Any]:
 
 def _add(request: MemberRequest, kind: str) -> str:
     """Add the source that the form describes; return why that is not possible, "" when it was."""
-    names = [field.encode_name for field in msgspec.structs.fields(KINDS[kind].settings)]
-    given = {name: request.POST.get(f"s-{name}", "").strip() for name in names}
+    given = {field.name: request.POST.get(f"s-{field.name}", "").strip() for field in fields_of(kind)}
     try:
         entry = SourceEntry(
             project_id=request.project.id,
@@ -239,19 +238,17 @@ def _add(request: MemberRequest, kind: str) -> str:
 
 
 def _form(request: MemberRequest, kind: str, problem: str) -> dict[str, Any]:
-    fields = []
-    for field in msgspec.structs.fields(KINDS[kind].settings):
-        name = field.encode_name
-        usual = "" if field.default is msgspec.NODEFAULT else field.default
-        fields.append(
-            {
-                "name": name,
-                "text": words.field_name(name),
-                "value": request.POST.get(f"s-{name}", usual),
-                "needed": field.required,
-                "long": name in words.LONG_FIELDS,
-            }
-        )
+    fields = [
+        {
+            "name": field.name,
+            "text": words.field_name(field.name),
+            "value": request.POST.get(f"s-{field.name}", field.usual),
+            "needed": field.needed,
+            "long": field.name in words.LONG_FIELDS,
+            "choices": [{"value": one, "text": words.CHOICES.get(one, one)} for one in field.choices],
+        }
+        for field in fields_of(kind)
+    ]
 
     async def ask(bus: Bus) -> list[Row]:
         return await inventory(bus).rows(request.project.id)
