@@ -8,12 +8,12 @@ them at a sink in a process of its own (bench/counting_sink.py). The clock runs 
 holds the last outcome. The reference is `smtp-source -d` (C, one constant message, no record) over as many
 connections, with as many messages of 4,096 octets (ours have a little more), into the same sink. References and rounds
 of ours alternate, so that a busy machine is busy for both; a round counts against the mean of its two neighbours, and
-medians are printed, the ratios of all rounds beside them. `saturated` says what was the limit. With --senders N each
-round also sends with N processes, and `scaling` is their throughput by that of one. With --dkim rsa2048 or ed25519 all
-messages are signed, and `dkim_ratio` is their number a second by what `openssl speed` signs on as many cores as there
-are signing processes (--signing-processes, all cores unless told otherwise: they are then also those that make, carry
-and receive the messages). NATS stores with sync_interval: always. Engines are started in a temporary home;
-TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
+medians are printed, the ratios of all rounds beside them. `saturated` says what was the limit until the last outcome.
+With --senders N each round also sends with N processes, and `scaling` is their throughput by that of one. With --dkim
+rsa2048 or ed25519 all messages are signed, and `dkim_ratio` is their number a second by what `openssl speed` signs on
+as many cores as there are signing processes (--signing-processes, all cores unless told otherwise: they are then also
+those that make, carry and receive the messages). NATS stores with sync_interval: always. Engines are started in a
+temporary home; TODOKU_DATABASE_URL and TODOKU_NATS_URL name others.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -59,6 +60,21 @@ class Stage:
     database_url: str
     sink_port: int
     connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """CPU seconds so far, of all cores and of each process; or what came since another look."""
+
+    at_utc: datetime
+    busy: float
+    spent: dict[str, float]
+    seconds: float = 0.0
+
+    def since(self, earlier: Look) -> Look:
+        """Return what was spent between two looks."""
+        spent = {name: seconds - earlier.spent[name] for name, seconds in self.spent.items()}
+        return Look(self.at_utc, self.busy - earlier.busy, spent, (self.at_utc - earlier.at_utc).total_seconds())
 
 
 def main() -> None:
@@ -329,22 +345,22 @@ async def _send(
     order = await Sealer(bus, clock).seal(draft(), audience(messages))
     _ask_sink(stage, "XRESET")
     pids = {f"sender{number or ''}": sender.pid for number, sender in enumerate(senders)} | others
-    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    busy_before, began_seconds = busy_seconds(), clock.monotonic_seconds()
     began_utc = clock.now_utc()
+    looks = [_look(began_utc, pids)]
     await bus.bucket(RUNS_BUCKET).put(order.run_id, encode_order(replace(order, due_at_utc=began_utc)))
     run_id = UUID(order.run_id)
     balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
     while balance.pending:
         if any(sender.poll() is not None for sender in senders):
             raise SystemExit(f"a sender ended with {[sender.returncode for sender in senders]}")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
+        looks.append(_look(clock.now_utc(), pids))
         balance = await asyncio.to_thread(queries.balance, PROJECT_ID, run_id, messages)
     closed_utc = clock.now_utc()
     last_utc = await _last_line_utc(bus, order.run_id)
     counts = _ask_sink(stage, "XSTAT")
-    spent = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-    wall_seconds, busy = clock.monotonic_seconds() - began_seconds, busy_seconds() - busy_before
+    spent = looks[-1].since(looks[0]).spent
+    under_way = [look for look in looks if look.at_utc <= last_utc][-1].since(looks[0])
     await close_run(bus, order)
     await bus.close()
     return {
@@ -353,11 +369,15 @@ async def _send(
         "at_sink": counts["total"],
         "doubled": counts["total"] - counts["different"],
         "peak_rss_mb": max(peak_rss_mb(sender.pid) for sender in senders),
-        "saturated": bottleneck(wall_seconds, busy, spent),
+        "saturated": bottleneck(under_way.seconds, under_way.busy, under_way.spent),
         "cpu_us": {name: round(1e6 * seconds / messages, 1) for name, seconds in spent.items()},
         "ledger_late": round((closed_utc - last_utc).total_seconds(), 2),
         "message_bytes": message_bytes(order),
     }
+
+
+def _look(at_utc: datetime, pids: dict[str, int]) -> Look:
+    return Look(at_utc, busy_seconds(), {name: cpu_seconds(pid) for name, pid in pids.items()})
 
 
 async def _last_line_utc(bus: Any, run_id: str) -> Any:
