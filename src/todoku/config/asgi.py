@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.core.handlers.asgi import ASGIHandler
 
+from todoku.api.challenges import ChallengeDoor
 from todoku.api.inbound.door import InboundDoor
 from todoku.config.django_setup import set_up_django
 
 
-def make_application() -> InboundDoor:
-    """Return the application, providers' calls first; Django is set up on the way."""
+def make_application() -> ChallengeDoor:
+    """Return the application, authorities and providers' calls first; Django is set up on the way."""
     set_up_django()
-    return InboundDoor(ASGIHandler())
+    return ChallengeDoor(InboundDoor(ASGIHandler()))

@@ -6,6 +6,7 @@ import asyncio
 
 from todoku.bus.connection import Bus
 from todoku.config.settings import Settings
+from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher, keys_of
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.keyrings import KeyringDesk
@@ -42,18 +43,21 @@ async def collect(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asy
 
 
 async def receive_calls(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asyncio.Event) -> None:
-    """Let the inbound door take the calls of mail providers until stop is set."""
+    """Let the doors before the pages take the calls of mail providers, and answer authorities, until stop is set."""
+    from todoku.api import challenges
     from todoku.api.inbound import ports
 
     desk = KeyringDesk(bus, open_cipher(settings), writer.clock)
     book = BusWebhookBook(bus, desk, writer.clock)
     ports.connect(Reception(book, writer, rebuild=_rebuild()))
+    challenges.connect(ChallengeShelf(bus, writer.clock))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(desk.run(stop))
             group.create_task(book.run(stop))
     finally:
         ports.connect(None)
+        challenges.connect(None)
 
 
 def _rebuild() -> Rebuild | None:

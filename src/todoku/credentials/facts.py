@@ -25,6 +25,7 @@ NEEDED: Final[dict[CredentialKind, tuple[str, ...]]] = {
     CredentialKind.CLIENT_CERTIFICATE: ("certificate_pem", "key_pem"),
     CredentialKind.STATIC_KEY: ("access_key", "secret_key"),
     CredentialKind.SESSION_KEY: ("access_key", "secret_key", "session_token"),
+    CredentialKind.TLS_CERTIFICATE: (),  # both or none: an authority may have to be asked for the first one
 }
 
 
@@ -39,7 +40,12 @@ def facts_of(kind: CredentialKind, secrets: Mapping[str, str], *, not_after_utc:
         raise BadCredential(f"a credential of kind {kind} needs {', '.join(missing)}")
     if any(character in value for name, value in secrets.items() for character in _never_in(name)):
         raise BadCredential("a secret of one line must not hold a line end or NUL")
-    if kind is CredentialKind.CLIENT_CERTIFICATE:
+    pair = [bool(secrets.get(name)) for name in ("certificate_pem", "key_pem")]
+    if kind is CredentialKind.TLS_CERTIFICATE and not any(pair):
+        return Facts()
+    if kind is CredentialKind.TLS_CERTIFICATE and not all(pair):
+        raise BadCredential(f"a credential of kind {kind} needs certificate_pem and key_pem, or neither")
+    if kind in {CredentialKind.CLIENT_CERTIFICATE, CredentialKind.TLS_CERTIFICATE}:
         return certificate_facts(secrets["certificate_pem"], secrets["key_pem"])
     if kind is CredentialKind.OAUTH_TOKEN:
         return _token_facts(secrets["token"], not_after_utc)

@@ -1,4 +1,4 @@
-"""Ways to have a new secret: a command, files, an HTTP answer (HashiCorp Vault's PKI speaks so), OAuth refresh.
+"""Ways to have a new secret: a command, files, an HTTP answer (HashiCorp Vault's PKI speaks so), OAuth refresh, ACME.
 
 A hook gets the secrets that are in use and returns new ones; it changes nothing else and nothing here. What it needs
 itself (a refresh token, a client secret, a token for the vault) is kept among the credential's own secrets, encrypted.
@@ -8,11 +8,13 @@ Hooks are set from the shell alone: whoever may set one may run commands and rea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
+import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +22,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from todoku.credentials import acme
+from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.errors import BadCredential, RenewalFailed
+from todoku.credentials.types import Renewed
 from todoku.kernel.clock import Clock
 
 SECONDS: Final = 60.0
@@ -29,17 +34,17 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """New secrets. not_after_utc: their end when the issuer told it beside them."""
+class Tools:
+    """What hooks may need. shelf: where answers to an authority are put; None where nobody would give them."""
 
-    secrets: Mapping[str, str] = field(repr=False)
-    not_after_utc: datetime | None = None
-
-
-Hook = Callable[[Mapping[str, str], Mapping[str, str], Clock], Awaitable[Renewed]]
+    clock: Clock
+    shelf: ChallengeShelf | None = None
 
 
-async def by_command(settings: Mapping[str, str], secrets: Mapping[str, str], _clock: Clock) -> Renewed:
+Hook = Callable[[Mapping[str, str], Mapping[str, str], Tools], Awaitable[Renewed]]
+
+
+async def by_command(settings: Mapping[str, str], secrets: Mapping[str, str], _tools: Tools) -> Renewed:
     """Run `argv` and read one JSON object from its output: secrets by name, and `not_after` (ISO 8601) if it has one.
 
     The command gets the secrets in use as JSON on its standard input, never in its arguments or environment. Raises
@@ -60,9 +65,12 @@ async def by_command(settings: Mapping[str, str], secrets: Mapping[str, str], _c
     try:
         async with asyncio.timeout(SECONDS):
             output, _ = await process.communicate(json.dumps(dict(secrets)).encode())
-    except TimeoutError as error:
-        process.kill()
+    except (TimeoutError, asyncio.CancelledError) as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with whatever it started
         await process.wait()
+        if isinstance(error, asyncio.CancelledError):
+            raise
         raise RenewalFailed(f"{argv[0]} took more than {SECONDS:g} seconds", kept="the old secret") from error
     if process.returncode:
         raise RenewalFailed(f"{argv[0]} ended with {process.returncode}", kept="the old secret")
@@ -70,7 +78,7 @@ async def by_command(settings: Mapping[str, str], secrets: Mapping[str, str], _c
     return Renewed({**secrets, **_texts(told, leave_out="not_after")}, _moment(told.get("not_after")))
 
 
-async def by_file(settings: Mapping[str, str], secrets: Mapping[str, str], _clock: Clock) -> Renewed:
+async def by_file(settings: Mapping[str, str], secrets: Mapping[str, str], _tools: Tools) -> Renewed:
     """Read secrets from files that somebody else renews: each setting names a secret and its path."""
 
     def read() -> dict[str, str]:
@@ -86,7 +94,7 @@ async def by_file(settings: Mapping[str, str], secrets: Mapping[str, str], _cloc
         raise RenewalFailed(f"a file can't be read: {error}", kept="the old secret") from error
 
 
-async def by_oauth(settings: Mapping[str, str], secrets: Mapping[str, str], clock: Clock) -> Renewed:
+async def by_oauth(settings: Mapping[str, str], secrets: Mapping[str, str], tools: Tools) -> Renewed:
     """Refresh a token (RFC 6749 section 6) at `token_url`; a refresh token that is replaced is kept with it.
 
     secrets: refresh_token, and client_secret where the server wants one. settings: client_id, and scope.
@@ -104,10 +112,10 @@ async def by_oauth(settings: Mapping[str, str], secrets: Mapping[str, str], cloc
     lives = told.get("expires_in")
     if isinstance(lives, bool) or not isinstance(lives, int | float) or not 0 < lives < 10**9:
         return Renewed(fresh)
-    return Renewed(fresh, clock.now_utc() + timedelta(seconds=lives))
+    return Renewed(fresh, tools.clock.now_utc() + timedelta(seconds=lives))
 
 
-async def by_http(settings: Mapping[str, str], secrets: Mapping[str, str], _clock: Clock) -> Renewed:
+async def by_http(settings: Mapping[str, str], secrets: Mapping[str, str], _tools: Tools) -> Renewed:
     """Ask an address and take secrets out of its JSON answer, as HashiCorp Vault's `pki/issue` gives them.
 
     settings: url, body (JSON), fields (`certificate_pem=data.certificate key_pem=data.private_key`), header (that which
@@ -126,11 +134,20 @@ async def by_http(settings: Mapping[str, str], secrets: Mapping[str, str], _cloc
     return Renewed(fresh)
 
 
+async def by_acme(settings: Mapping[str, str], secrets: Mapping[str, str], tools: Tools) -> Renewed:
+    """Order a certificate from an authority (RFC 8555); see `credentials.acme`."""
+    if tools.shelf is None:
+        raise RenewalFailed("certificates are ordered by the role intake alone", kept="the old certificate")
+    await tools.shelf.tidy()
+    return await acme.order(settings, secrets, tools.shelf)
+
+
 HOOKS: Final[dict[str, tuple[Hook, tuple[str, ...]]]] = {  # by name: the hook, and the settings that it needs
     "command": (by_command, ("argv",)),
     "file": (by_file, ()),
     "oauth": (by_oauth, ("token_url",)),
     "http": (by_http, ("url", "fields")),
+    "acme": (by_acme, acme.NEEDED_SETTINGS),
 }
 
 
@@ -144,16 +161,18 @@ def require_renewal(renewal: Mapping[str, str]) -> None:
     missing = [one for one in HOOKS[name][1] if not renewal.get(one)]
     if missing or (name == "file" and len(renewal) < 2):
         raise BadCredential(f"renewal by {name} needs {', '.join(missing) or 'NAME=PATH for each secret'}")
-    for setting in ("url", "token_url"):
+    for setting in ("url", "token_url", "directory"):
         if renewal.get(setting):
             _require_url(renewal[setting])
+    if name == "acme":
+        acme.require_acme(renewal)
 
 
-async def renew(renewal: Mapping[str, str], secrets: Mapping[str, str], clock: Clock) -> Renewed:
+async def renew(renewal: Mapping[str, str], secrets: Mapping[str, str], tools: Tools) -> Renewed:
     """Return new secrets by the hook that the renewal names; raises RenewalFailed, BadCredential."""
     require_renewal(renewal)
     hook, _needed = HOOKS[renewal["by"]]
-    return await hook({name: value for name, value in renewal.items() if name != "by"}, secrets, clock)
+    return await hook({name: value for name, value in renewal.items() if name != "by"}, secrets, tools)
 
 
 def _require_url(url: str) -> None:

@@ -12,11 +12,12 @@ from todoku.bus.buckets import Bucket
 from todoku.bus.connection import Bus
 from todoku.bus.errors import KeyExists, RevisionConflict
 from todoku.bus.streams import CREDENTIALS_BUCKET
+from todoku.credentials.acme import ACCOUNT_KEY, new_account_key
 from todoku.credentials.cipher import SecretCipher
 from todoku.credentials.errors import BadCredential, CredentialExists, CredentialUnknown
 from todoku.credentials.facts import condition_of, facts_of, life_left
 from todoku.credentials.hooks import require_renewal
-from todoku.credentials.types import CredentialRecord, Notes, Row, SealedSecret
+from todoku.credentials.types import INSTALLATION, CredentialRecord, Notes, Row, SealedSecret
 from todoku.kernel.clock import Clock
 from todoku.kernel.ids import require_subject_token
 from todoku.sources.credentials import Credential, CredentialKind
@@ -39,6 +40,11 @@ class CredentialBook:
         self, project_id: str, credential_id: str, kind: CredentialKind, secrets: Mapping[str, str], *, note: str = ""
     ) -> None:
         """Keep a first secret under a new name; raises CredentialExists, BadCredential, the bus's transient errors."""
+        if (kind is CredentialKind.TLS_CERTIFICATE) is not (project_id == INSTALLATION):
+            raise BadCredential(
+                "certificates that our doors show are the installation's, and nothing else is",
+                todo="give --installation with --kind tls_certificate, and --project with every other kind",
+            )
         record = CredentialRecord(
             project_id=project_id,
             credential_id=credential_id,
@@ -69,6 +75,19 @@ class CredentialBook:
         await self._change(project_id, credential_id, change)
         log.info("credential.offered", project_id=project_id, credential=credential_id)
 
+    async def install(self, project_id: str, credential_id: str, secrets: Mapping[str, str]) -> None:
+        """Replace the secret at once: for what needs no server to accept it, after it was proven.
+
+        Raises CredentialUnknown, BadCredential.
+        """
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            sealed = self._sealed(record.key, record.kind, secrets)
+            return msgspec.structs.replace(record, current=sealed, candidate=None)
+
+        await self._change(project_id, credential_id, change)
+        log.info("credential.installed", project_id=project_id, credential=credential_id)
+
     async def promote(self, project_id: str, credential_id: str, candidate: SealedSecret) -> bool:
         """Let the candidate be the current secret, when it still is that one; tell whether it was."""
         promoted = False
@@ -93,11 +112,20 @@ class CredentialBook:
         log.warning("credential.withdrawn", project_id=project_id, credential=credential_id)
 
     async def renew_by(self, project_id: str, credential_id: str, renewal: dict[str, str]) -> None:
-        """Set how a new secret is had; {} = by hand. Raises CredentialUnknown, BadCredential."""
+        """Set how a new secret is had; {} = by hand. Raises CredentialUnknown, BadCredential.
+
+        By ACME, the key of the account is made here, so that tries that fail do not open an account each.
+        """
         require_renewal(renewal)
-        await self._change(
-            project_id, credential_id, lambda record: msgspec.structs.replace(record, renewal=dict(renewal))
-        )
+        by_acme = renewal.get("by") == "acme"
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            if by_acme and record.kind is not CredentialKind.TLS_CERTIFICATE:
+                raise BadCredential("ACME gives certificates that our doors show, and nothing else")
+            current = self._with_account(record) if by_acme else record.current
+            return msgspec.structs.replace(record, renewal=dict(renewal), current=current)
+
+        await self._change(project_id, credential_id, change)
         log.info("credential.renewal_set", project_id=project_id, credential=credential_id, hook=renewal.get("by", ""))
 
     async def remove(self, project_id: str, credential_id: str) -> None:
@@ -112,7 +140,7 @@ class CredentialBook:
     async def rows(self, project_id: str) -> list[Row]:
         """Return the project's inventory by name, without secrets."""
         beginning = f"{project_id}."
-        keys = [key for key in await self._bucket.keys() if key.startswith(beginning) and not key.endswith(_NOTES)]
+        keys = [key for key in await self._record_keys() if key.startswith(beginning)]
         rows = []
         for key in keys:
             entry = await self._bucket.get(key)
@@ -123,8 +151,8 @@ class CredentialBook:
     async def records(self) -> list[CredentialRecord]:
         """Return the rows of all projects, for who renews them; one that can't be read is logged and left out."""
         found = []
-        for key in await self._bucket.keys():
-            entry = await self._bucket.get(key) if not key.endswith(_NOTES) else None
+        for key in await self._record_keys():
+            entry = await self._bucket.get(key)
             if entry is None:
                 continue
             try:
@@ -172,14 +200,23 @@ class CredentialBook:
     async def encrypt_anew(self) -> int:
         """Encrypt every secret of every project with the newest key; return how many. Raises SecretsLocked."""
         count = 0
-        for key in await self._bucket.keys():
-            if key.endswith(_NOTES):
-                continue
+        for key in await self._record_keys():
             project_id, credential_id = key.split(".")
             await self._change(project_id, credential_id, self._encrypted_anew)
             count += 1
         log.info("credential.encrypted_anew", credentials=count)
         return count
+
+    async def _record_keys(self) -> list[str]:
+        """Return the keys of credentials: those of notes, reports and challenges have another dot."""
+        return [key for key in await self._bucket.keys() if key.count(".") == 1]
+
+    def _with_account(self, record: CredentialRecord) -> SealedSecret:
+        secrets = self._cipher.open(record.key, record.current.sealed)
+        if secrets.get(ACCOUNT_KEY):
+            return record.current
+        sealed = self._cipher.seal(record.key, {**secrets, ACCOUNT_KEY: new_account_key()})
+        return msgspec.structs.replace(record.current, sealed=sealed)
 
     def _encrypted_anew(self, record: CredentialRecord) -> CredentialRecord:
         def anew(secret: SealedSecret) -> SealedSecret:

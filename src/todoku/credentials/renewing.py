@@ -3,32 +3,37 @@
 STRATEGY  One process at a time (KV `owners`) goes through the inventory every half minute. A credential is due at
           2/3 of its life with jitter, at once when its server refuses it, and, by files, whenever the files say
           something new. What fails is tried again: after a minute, two, four … an hour at most, and never later than
-          a twelfth of the life. The new secret logs in to each source that names the credential; what a server refuses
-          is taken back.
+          a twelfth of the life; authorities of certificates, which count tries, every five minutes at the most. The new
+          secret logs in to each source that names the credential; what a server refuses is taken back. A certificate
+          that our doors show is proven by a handshake in memory instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
+from todoku.credentials.acme import suggested_renewal
+from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher
 from todoku.credentials.errors import CredentialError, RenewalFailed
 from todoku.credentials.facts import life_left
-from todoku.credentials.hooks import Renewed, renew
+from todoku.credentials.hooks import Tools, renew
 from todoku.credentials.inventory import CredentialBook
-from todoku.credentials.types import CredentialRecord, Notes
+from todoku.credentials.proof import require_servable
+from todoku.credentials.types import CredentialRecord, Notes, Renewed
 from todoku.kernel.clock import Clock
 from todoku.kernel.errors import TodokuError
 from todoku.kernel.waiting import rest
-from todoku.sources.credentials import Credential, NotedKeyring
+from todoku.sources.credentials import Credential, CredentialKind, NotedKeyring
 from todoku.sources.errors import CannotLook, Cause, SourceError
 from todoku.sources.kinds import open_source
 from todoku.sources.ownership import Owner, Ownership
@@ -40,6 +45,8 @@ DUE_BELOW: Final = 1 / 3  # of its life left
 JITTER: Final = 0.05
 LOOK_EVERY_SECONDS: Final = 30.0
 _FIRST_RETRY: Final = timedelta(minutes=1)
+_FIRST_RETRY_AT_AUTHORITY: Final = timedelta(minutes=5)  # Let's Encrypt: five failures of a name an hour
+_ASK_AGAIN_SECONDS: Final = 6 * 3_600.0  # RFC 9773 section 4.3.3
 _LAST_RETRY: Final = timedelta(hours=1)
 _OWNED: Final = "_all.renewal"
 
@@ -52,7 +59,9 @@ class Renewer:
         self._cipher = cipher
         self._clock = clock
         self._book = CredentialBook(bus, cipher, clock)
+        self._tools = Tools(clock, ChallengeShelf(bus, clock))
         self._failures: dict[str, int] = {}
+        self._suggested: dict[str, tuple[float, datetime | None]] = {}  # by key: when to ask again, and what was said
 
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until stop is set; a bus that is away is waited for, one that fails stops no other."""
@@ -65,7 +74,7 @@ class Renewer:
             try:
                 while not stop.is_set() and not lost.is_set():
                     try:
-                        await self.renew_due()
+                        await until_stopped(self.renew_due(), stop)
                     except BusError as error:
                         log.warning("credentials.renewal_waits", error=error.what)
                     await rest(stop, LOOK_EVERY_SECONDS)
@@ -82,7 +91,7 @@ class Renewer:
             if not record.renewal:
                 continue
             notes = await self._book.notes(record.key)
-            if not self._is_due(record, notes):
+            if not self._is_due(record, notes) and not await self._is_asked_for(record, notes):
                 continue
             if await self.renew(record):
                 tried.append(record.key)
@@ -93,7 +102,7 @@ class Renewer:
         now_utc = self._clock.now_utc()
         try:
             secrets = self._cipher.open(record.key, (record.candidate or record.current).sealed)
-            fresh = await renew(record.renewal, secrets, self._clock)
+            fresh = await renew(record.renewal, secrets, self._tools)
             if dict(fresh.secrets) == secrets:
                 if record.renewal["by"] == "file":
                     return False
@@ -108,6 +117,10 @@ class Renewer:
     async def _take(self, record: CredentialRecord, fresh: Renewed) -> None:
         """Offer the new secret and prove it; raises when a server refuses it, and takes it back."""
         project_id, credential_id = record.project_id, record.credential_id
+        if record.kind is CredentialKind.TLS_CERTIFICATE:
+            require_servable(fresh.secrets, record.renewal.get("domains", "").split())
+            await self._book.install(project_id, credential_id, fresh.secrets)
+            return
         await self._book.offer(project_id, credential_id, fresh.secrets, not_after_utc=fresh.not_after_utc)
         offered = (await self._book.record(project_id, credential_id)).candidate
         if offered is None:
@@ -159,19 +172,50 @@ class Renewer:
             return now_utc >= notes.renewal_at_utc + self._pause(record, left)
         if record.renewal["by"] == "file":
             return True
+        if record.kind is CredentialKind.TLS_CERTIFICATE and not secret.facts.fingerprint:
+            return True  # none was given so far
         refused_utc = notes.refused_at_utc
         if refused_utc is not None and refused_utc > max(notes.used_at_utc or secret.set_at_utc, secret.set_at_utc):
             return True
         return left is not None and left < DUE_BELOW + _jitter(record.key)
 
+    async def _is_asked_for(self, record: CredentialRecord, notes: Notes) -> bool:
+        """Tell whether the authority wants a certificate to be renewed now (RFC 9773); it is asked every six hours."""
+        if record.renewal["by"] != "acme" or notes.renewal_why or not record.current.facts.fingerprint:
+            return False
+        now_seconds = self._clock.monotonic_seconds()
+        ask_again_seconds, suggested_utc = self._suggested.get(record.key, (now_seconds, None))
+        if now_seconds >= ask_again_seconds:
+            try:
+                secrets = self._cipher.open(record.key, record.current.sealed)
+                suggested_utc = await suggested_renewal(record.renewal, secrets)
+            except CredentialError as error:
+                log.warning("credential.suggestion_not_had", credential=record.credential_id, error=error.what)
+            self._suggested[record.key] = (now_seconds + _ASK_AGAIN_SECONDS, suggested_utc)
+        return suggested_utc is not None and self._clock.now_utc() >= suggested_utc
+
     def _pause(self, record: CredentialRecord, left: float | None) -> timedelta:
         doublings = min(self._failures.get(record.key, 1) - 1, 10)
-        pause = min(_FIRST_RETRY * (1 << doublings), _LAST_RETRY)
+        first = _FIRST_RETRY_AT_AUTHORITY if record.renewal.get("by") == "acme" else _FIRST_RETRY
+        pause = min(first * (1 << doublings), _LAST_RETRY)
         facts = record.current.facts
         if left is None or facts.not_after_utc is None:
             return pause
         life = facts.not_after_utc - (facts.not_before_utc or record.current.set_at_utc)
-        return min(pause, max(life / 12, timedelta(seconds=10)))
+        return max(min(pause, life / 12), first if first > _FIRST_RETRY else timedelta(seconds=10))
+
+
+async def until_stopped(work: Coroutine[Any, Any, object], stop: asyncio.Event) -> None:
+    """Do the work, and leave it where it stands when stop is set; raises what it raised."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 def _jitter(key: str) -> float:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from todoku.sources.credentials import CredentialKind
+
+INSTALLATION: Final = "_installation"  # whose credentials belong to no project: what our own doors show
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +27,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     not_before_utc: datetime | None = None
     not_after_utc: datetime | None = None
     fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """New secrets. not_after_utc: their end when the issuer told it beside them."""
+
+    secrets: Mapping[str, str] = field(repr=False)
+    not_after_utc: datetime | None = None
 
 
 class SealedSecret(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +83,17 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 class Condition(StrEnum):
     """What is to be said of a credential at this moment, the worst first."""
 
+    NOT_SEEN = "not_seen"  # the process that serves it has said nothing for a while
+    UNREADABLE = "unreadable"  # its file can't be used, and there is no other
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     REFUSED = "refused"  # the last login with it was refused
     RENEWAL_FAILED = "renewal_failed"
+    NOT_IN_DNS = "not_in_dns"  # mail is signed with it, and DNS does not answer with its record
     NEAR_ITS_END = "near_its_end"  # less than a sixth of its life is left
     ENDING = "ending"  # less than a third
-    UNPROVEN = "unproven"  # no server has let us in with it so far
+    WAITING = "waiting"  # made, not in use yet, or no longer
+    UNPROVEN = "unproven"  # no server has let us in with it so far, or nobody has asked for it
     GOOD = "good"
 
 

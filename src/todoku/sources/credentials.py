@@ -26,6 +26,7 @@ class CredentialKind(StrEnum):
     CLIENT_CERTIFICATE = "client_certificate"  # certificate_pem, key_pem, and username where the server wants one
     STATIC_KEY = "static_key"  # access_key, secret_key
     SESSION_KEY = "session_key"  # access_key, secret_key, session_token: expires by itself
+    TLS_CERTIFICATE = "tls_certificate"  # certificate_pem, key_pem: shown by our own doors, logs in nowhere
 
 
 @dataclass(frozen=True, slots=True)

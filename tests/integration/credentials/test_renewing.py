@@ -21,7 +21,7 @@ from tests.integration.sources.dovecot import PASSWORD, Address, Dovecot
 from todoku.bus.connection import Bus
 from todoku.credentials.cipher import SecretCipher
 from todoku.credentials.errors import BadCredential, RenewalFailed
-from todoku.credentials.hooks import renew, require_renewal
+from todoku.credentials.hooks import Tools, renew, require_renewal
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.renewing import Renewer
 from todoku.credentials.types import Condition, Row
@@ -182,7 +182,7 @@ async def test_oauth_keeps_the_refresh_token_that_comes_with_the_new_one() -> No
 
     secrets = {"username": "a", "token": "t1", "refresh_token": "r1", "client_secret": "c1"}
     async with _issuer(answer) as url:
-        fresh = await renew({"by": "oauth", "token_url": url, "client_id": "todoku"}, secrets, CLOCK)
+        fresh = await renew({"by": "oauth", "token_url": url, "client_id": "todoku"}, secrets, Tools(CLOCK))
     assert (fresh.secrets["token"], fresh.secrets["refresh_token"]) == ("t2", "r2")
     assert fresh.not_after_utc is not None
     assert "t2" not in repr(fresh)
@@ -200,7 +200,7 @@ async def test_a_vault_gives_certificate_and_key() -> None:
     }
     secrets = {"certificate_pem": "old", "key_pem": "old", "renewal_token": "hvs.1"}
     async with _issuer(answer) as url:
-        fresh = await renew({**renewal, "url": url}, secrets, CLOCK)
+        fresh = await renew({**renewal, "url": url}, secrets, Tools(CLOCK))
     assert (fresh.secrets["certificate_pem"], fresh.secrets["key_pem"]) == ("CERT", "KEY")
 
 
@@ -214,13 +214,13 @@ async def test_an_issuer_that_does_not_give_is_told_without_its_secrets(
     secrets = {"username": "a", "token": "t1", "refresh_token": "hush-hush-77"}
     async with _issuer(lambda _: answer, status) as url:
         with pytest.raises(RenewalFailed, match=words) as caught:
-            await renew({"by": "oauth", "token_url": url}, secrets, CLOCK)
+            await renew({"by": "oauth", "token_url": url}, secrets, Tools(CLOCK))
     assert "hush-hush" not in str(caught.value)
 
 
 async def test_an_issuer_that_is_away_is_told(unused_tcp_port: int) -> None:
     with pytest.raises(RenewalFailed, match="can't be asked"):
-        await renew({"by": "oauth", "token_url": f"http://127.0.0.1:{unused_tcp_port}/"}, {}, CLOCK)
+        await renew({"by": "oauth", "token_url": f"http://127.0.0.1:{unused_tcp_port}/"}, {}, Tools(CLOCK))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ class CertificateFiles:
         password: bytes | None = None,
         only_certificate: bool = False,
         alternative: bool = True,
+        authority_key: bool = False,
     ) -> x509.Certificate:
         """Write a fresh pair. days, from_days: the life, counted from now."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -46,6 +47,9 @@ class CertificateFiles:
         if alternative:
             listed = [*(x509.DNSName(name) for name in names), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
             builder = builder.add_extension(x509.SubjectAlternativeName(listed), critical=False)
+        if authority_key:
+            named = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+            builder = builder.add_extension(named, critical=False)
         made = builder.sign(key, hashes.SHA256())
         self.write(self.certificate, made.public_bytes(serialization.Encoding.PEM))
         if not only_certificate:

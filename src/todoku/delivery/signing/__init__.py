@@ -13,6 +13,6 @@ Known limits  keys are files: no HSM, no key service.
 """
 
 from todoku.delivery.signing.desk import SigningDesk
-from todoku.delivery.signing.key_folder import KeyFolder, StoredKey
+from todoku.delivery.signing.key_folder import KeyFile, KeyFolder, StoredKey
 
-__all__ = ["KeyFolder", "SigningDesk", "StoredKey"]
+__all__ = ["KeyFile", "KeyFolder", "SigningDesk", "StoredKey"]

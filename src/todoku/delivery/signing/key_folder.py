@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -33,6 +34,22 @@ class StoredKey:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A file of the folder, whether it can be used or not.
+
+    key: None when it can't, for the reason in trouble. made_at_utc: when it was last written.
+    """
+
+    path: Path
+    domain: str
+    selector: str
+    in_use: bool
+    made_at_utc: datetime
+    key: DkimKey | None
+    trouble: str
+
+
 class KeyFolder:
     """The keys of an installation, looked at again every RELOAD_SECONDS; safe to call from one thread."""
 
@@ -44,6 +61,7 @@ class KeyFolder:
         self._stamp: _Stamp | None = None
         self._looked_at_seconds: float | None = None
         self._complaint = ""
+        self._surveyed: dict[tuple[str, int, int], KeyFile] = {}
 
     def keys_of(self, domain: str) -> tuple[DkimKey, ...]:
         """Return the keys in use of the domain, RSA first; of the nearest domain above it when it has none.
@@ -90,13 +108,24 @@ class KeyFolder:
     def stored(self) -> Iterator[StoredKey]:
         """Yield every key, in use or waiting, by domain and selector; raises ConfigurationError for a bad file."""
         for path in self._files():
-            in_use = not path.name.endswith(_WAITING)
-            selector = path.name.removesuffix(_WAITING if not in_use else _IN_USE)
+            in_use, selector = _named(path)
             try:
                 key = key_from_pem(path.parent.name, selector, _read_private(path))
             except BadDkimKey as error:
                 raise ConfigurationError(f"{path}: {error.what}") from error
             yield StoredKey(key, in_use, path)
+
+    def survey(self) -> list[KeyFile]:
+        """Return every key, also those that can't be used; only what changed since the last survey is read again."""
+        known, self._surveyed = self._surveyed, {}
+        for path in self._files():
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # taken away just now
+            stamp = (str(path), status.st_mtime_ns, status.st_mode)
+            self._surveyed[stamp] = known.get(stamp) or self._key_file(path, status.st_mtime)
+        return list(self._surveyed.values())
 
     def find(self, domain: str, selector: str) -> StoredKey:
         """Return one key; raises ConfigurationError when there is none."""
@@ -127,6 +156,18 @@ class KeyFolder:
         stored.path.rename(path)
         return path
 
+    def _key_file(self, path: Path, written_seconds: float) -> KeyFile:
+        in_use, selector = _named(path)
+        key, trouble = None, ""
+        try:
+            key = key_from_pem(path.parent.name, selector, _read_private(path))
+        except BadDkimKey as error:
+            trouble = error.what
+        except (ConfigurationError, OSError) as error:
+            trouble = str(error)
+        made_at_utc = datetime.fromtimestamp(written_seconds, UTC)
+        return KeyFile(path, path.parent.name, selector, in_use, made_at_utc, key, trouble)
+
     def _files(self) -> list[Path]:
         if not self._folder.is_dir():
             return []
@@ -134,6 +175,12 @@ class KeyFolder:
 
     def _current_stamp(self) -> _Stamp:
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_mode) for path in self._files())
+
+
+def _named(path: Path) -> tuple[bool, str]:
+    """Return whether the key is in use, and its selector."""
+    in_use = not path.name.endswith(_WAITING)
+    return in_use, path.name.removesuffix(_IN_USE if in_use else _WAITING)
 
 
 def _read_private(path: Path) -> bytes:

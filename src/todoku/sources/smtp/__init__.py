@@ -15,12 +15,13 @@ Guarantees  - 250 after the final dot = one Arrival for each distinct intake add
             - a renewed certificate is used for the next handshake without a restart; a broken or expired one is not
               taken, and the old one stays in use.
             - `stop` finishes the mails in hand.
-Settings    `limits.DoorLimits`; TODOKU_SMTP_CERTIFICATE, TODOKU_SMTP_CERTIFICATE_KEY (read by `config`).
+Settings    `limits.DoorLimits`; TODOKU_SMTP_CERTIFICATE, TODOKU_SMTP_CERTIFICATE_KEY, TODOKU_SMTP_TRUSTED (read by
+            `config`).
 Limits      no AUTH, no client certificates, no PROXY protocol; counts are of one process, which has one event loop.
 """
 
-from todoku.sources.smtp.certificate import CertificateFacts, ServedCertificate
+from todoku.sources.smtp.certificate import CertificateFacts, CertificateStanding, ServedCertificate
 from todoku.sources.smtp.door import SmtpDoor
 from todoku.sources.smtp.limits import DoorLimits
 
-__all__ = ["CertificateFacts", "DoorLimits", "ServedCertificate", "SmtpDoor"]
+__all__ = ["CertificateFacts", "CertificateStanding", "DoorLimits", "ServedCertificate", "SmtpDoor"]

@@ -46,6 +46,21 @@ class CertificateFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateStanding:
+    """How the certificate stands. facts: None while there is none to show.
+
+    taken_at_utc: when it was read and taken into use. used_at_utc: its last handshake, None before the first.
+    trouble, trouble_at_utc: why what is in the files now is not taken, and since when; "" = it is in use.
+    """
+
+    facts: CertificateFacts | None
+    taken_at_utc: datetime | None
+    used_at_utc: datetime | None
+    trouble: str
+    trouble_at_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Loaded:
     context: ssl.SSLContext
     facts: CertificateFacts
@@ -69,10 +84,23 @@ class ServedCertificate:
         self._stamp: tuple[tuple[int, int, int], ...] = ()
         self._checked_seconds: float | None = None
         self._complaint = ""
+        self._complained_at_utc: datetime | None = None
+        self._taken_at_utc: datetime | None = None
+        self._used_at_utc: datetime | None = None
 
     def facts(self) -> CertificateFacts | None:
         """Return the facts of the certificate in use; None while there is none."""
         return self._loaded.facts if self._loaded is not None else None
+
+    def standing(self) -> CertificateStanding:
+        """Return how it stands, for the inventory."""
+        return CertificateStanding(
+            self.facts(), self._taken_at_utc, self._used_at_utc, self._complaint, self._complained_at_utc
+        )
+
+    def used(self) -> None:
+        """Note that a client has done a handshake just now."""
+        self._used_at_utc = self._clock.now_utc()
 
     def context(self) -> ssl.SSLContext | None:
         """Return what the next handshake is done with, after a check when one is due; None: offer no TLS."""
@@ -88,13 +116,16 @@ class ServedCertificate:
         try:
             stamp = self._look()
             if stamp == self._stamp:
+                self._complaint, self._complained_at_utc = "", None  # the files were away for a while, and are back
                 return
             loaded = self._read()
             self._require_valid_now(loaded.facts)
         except CertificateUnusable as error:
             self._complain(error.what)
             return
-        self._loaded, self._stamp, self._complaint = loaded, stamp, ""
+        if self._loaded is None or self._loaded.facts.fingerprint != loaded.facts.fingerprint:
+            self._taken_at_utc, self._used_at_utc = self._clock.now_utc(), None
+        self._loaded, self._stamp, self._complaint, self._complained_at_utc = loaded, stamp, "", None
         log.info("smtp.certificate_loaded", names=loaded.facts.names, not_after_utc=loaded.facts.not_after_utc)
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
@@ -147,7 +178,7 @@ class ServedCertificate:
         """Say it once, not at every look."""
         if complaint == self._complaint:
             return
-        self._complaint = complaint
+        self._complaint, self._complained_at_utc = complaint, self._clock.now_utc()
         in_use = self._loaded.facts.not_after_utc if self._loaded is not None else None
         log.error("smtp.certificate_not_reloaded", trouble=complaint, in_use_until_utc=in_use, todo=_MEND)
 

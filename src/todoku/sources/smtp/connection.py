@@ -46,6 +46,10 @@ class Door(Policy, Protocol):
         """Return what a handshake is done with now, None when TLS is not offered."""
         ...
 
+    def tls_begun(self) -> None:
+        """Hear that a handshake was done."""
+        ...
+
     def admit(self, connection: Connection, client: Client) -> bytes | None:
         """Return None to let the connection in, or the reply that turns it away."""
         ...
@@ -252,6 +256,7 @@ class Connection(asyncio.Protocol):
         self._transport = encrypted.transport
         self._shaking_hands = self._reading_paused = self._writing_paused = False
         self._last_word_seconds = self._door.now_seconds()
+        self._door.tls_begun()
         self._dialogue.tls_begun()
         encrypted.open(self)
 

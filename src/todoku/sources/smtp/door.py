@@ -123,6 +123,11 @@ class SmtpDoor:
         """Return monotonic seconds."""
         return self._clock.monotonic_seconds()
 
+    def tls_begun(self) -> None:
+        """Hear that a handshake was done."""
+        if self._certificate is not None:
+            self._certificate.used()
+
     def tls_context(self) -> ssl.SSLContext | None:
         """Return what a handshake is done with now, None when TLS is not offered."""
         return self._certificate.context() if self._certificate is not None else None
