@@ -1,20 +1,27 @@
-"""The sources of this installation and the credentials that they log in with, put together."""
+"""The sources of this installation, the credentials that they log in with, and those that it shows, put together."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from dataclasses import dataclass
+from pathlib import Path
 
 from todoku.bus.connection import Bus
 from todoku.config.settings import Settings
+from todoku.credentials.certificate_file import CertificateFile
 from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher, keys_of
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.keyrings import KeyringDesk
 from todoku.credentials.renewing import Renewer
 from todoku.credentials.webhook_book import BusWebhookBook
+from todoku.credentials.witness import SignatureNotes, Witness, see_certificate, see_keys
+from todoku.delivery.signing import KeyFolder
 from todoku.kernel.clock import Clock
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.fleet import Fleet
+from todoku.sources.smtp import ServedCertificate
 from todoku.sources.webhook.reception import Reception
 from todoku.sources.webhook.types import Rebuild
 
@@ -27,6 +34,48 @@ def open_cipher(settings: Settings) -> SecretCipher:
 def open_inventory(settings: Settings, bus: Bus, clock: Clock) -> CredentialBook:
     """Return the inventory of credentials; raises BadCredential."""
     return CredentialBook(bus, open_cipher(settings), clock)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorCertificate:
+    """What the SMTP door shows, and what keeps it as it should be. file: None when somebody else renews its files."""
+
+    served: ServedCertificate
+    file: CertificateFile | None
+    credential_id: str
+    name: str
+
+    async def keep(self, settings: Settings, bus: Bus, clock: Clock, stop: asyncio.Event) -> None:
+        """Keep its file in step with the inventory, and tell the inventory how it stands, until stop is set."""
+        witness = _witness(settings, bus, clock, "intake")
+        self.served.check()
+        async with asyncio.TaskGroup() as group:
+            if self.file is not None:
+                group.create_task(self.file.run(stop))
+            group.create_task(witness.run(lambda: [see_certificate(self.served, self.credential_id, self.name)], stop))
+
+
+def open_certificate(settings: Settings, bus: Bus, clock: Clock) -> DoorCertificate | None:
+    """Return the certificate of the SMTP door, None when the settings name none; raises BadCredential."""
+    name = settings.smtp_credential
+    if name:
+        path = settings.home / "tls" / f"{name}.pem"
+        file = CertificateFile(bus, open_cipher(settings), name, path)
+        return DoorCertificate(ServedCertificate(path, path, clock), file, name, settings.mail_domain)
+    if not settings.smtp_certificate:
+        return None
+    paths = Path(settings.smtp_certificate), Path(settings.smtp_certificate_key)
+    return DoorCertificate(ServedCertificate(*paths, clock), None, "", settings.mail_domain)
+
+
+async def tell_of_keys(settings: Settings, bus: Bus, clock: Clock, notes: SignatureNotes, stop: asyncio.Event) -> None:
+    """Tell the inventory of the DKIM keys of this machine, and when they last signed, until stop is set."""
+    folder = KeyFolder(settings.home / "dkim", clock)
+    await _witness(settings, bus, clock, "send").run(lambda: see_keys(folder, notes), stop)
+
+
+def _witness(settings: Settings, bus: Bus, clock: Clock, role: str) -> Witness:
+    return Witness(bus, clock, role, machine=socket.gethostname(), home=str(settings.home))
 
 
 async def collect(settings: Settings, bus: Bus, writer: ArrivalWriter, stop: asyncio.Event) -> None:

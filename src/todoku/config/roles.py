@@ -18,7 +18,6 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -51,25 +50,26 @@ RoleMain = Callable[[Stage, asyncio.Event], Awaitable[None]]
 
 async def intake(stage: Stage, stop: asyncio.Event) -> None:
     """Keep the SMTP door open, and the LMTP one when it is wanted; fetch from every source that a project names."""
-    from todoku.config.collectors import collect
+    from todoku.config.collectors import collect, open_certificate
     from todoku.sources.arrivals import ArrivalWriter
     from todoku.sources.routes import RouteBook
-    from todoku.sources.smtp import DoorLimits, ServedCertificate, SmtpDoor
+    from todoku.sources.smtp import DoorLimits, SmtpDoor
 
     settings = stage.settings
-    certificate = None
-    if settings.smtp_certificate:
-        paths = Path(settings.smtp_certificate), Path(settings.smtp_certificate_key)
-        certificate = ServedCertificate(*paths, stage.clock)
+    certificate = open_certificate(settings, stage.bus, stage.clock)
     routes = RouteBook(stage.bus)
     await routes.start()
     writer = ArrivalWriter(stage.vault, stage.bus, stage.clock)
     limits = DoorLimits(trusted_networks=settings.smtp_trusted)
-    door = SmtpDoor(writer, routes, settings.mail_domain, limits, certificate)
+    served = certificate.served if certificate is not None else None
+    door = SmtpDoor(writer, routes, settings.mail_domain, limits, served)
     await door.start(settings.smtp_listen.host, settings.smtp_listen.port)
     if settings.lmtp_listen is not None:
         await door.start(settings.lmtp_listen.host, settings.lmtp_listen.port, lmtp=True)
-    await collect(settings, stage.bus, writer, stop)
+    async with asyncio.TaskGroup() as group:
+        if certificate is not None:
+            group.create_task(certificate.keep(settings, stage.bus, stage.clock, stop))
+        await collect(settings, stage.bus, writer, stop)
     await door.stop()
     await routes.stop()
 
@@ -109,15 +109,18 @@ async def plan(stage: Stage, stop: asyncio.Event) -> None:
 
 async def send(stage: Stage, stop: asyncio.Event) -> None:
     """Let sealed runs leave, by the relay or the way out that their campaign names."""
+    from todoku.config.collectors import tell_of_keys
     from todoku.config.ways_out import open_ways_out
     from todoku.content.rendering import make_renderer
+    from todoku.credentials.witness import SignatureNotes
     from todoku.delivery.engine.options import SenderOptions
     from todoku.delivery.engine.sender import Sender
 
     ways = open_ways_out(stage.settings, stage.clock)
+    signatures = SignatureNotes(stage.clock)
     if not ways.transports:
         log.warning("send.no_relay", todo="set TODOKU_RELAY_URL=smtp://host:port; until then runs wait and are late")
-        await stop.wait()
+        await tell_of_keys(stage.settings, stage.bus, stage.clock, signatures, stop)
         return
     sender = Sender(
         stage.bus,
@@ -133,11 +136,13 @@ async def send(stage: Stage, stop: asyncio.Event) -> None:
             },
             domain_paces=stage.settings.domain_paces,
         ),
-        signer_of=ways.desk.signer_of,
+        signer_of=signatures.noting(ways.desk.signer_of),
     )
     collect_rarely()
     try:
-        await sender.run(stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tell_of_keys(stage.settings, stage.bus, stage.clock, signatures, stop))
+            await sender.run(stop)
     finally:
         await ways.close()
 

@@ -10,7 +10,8 @@ Settings  TODOKU_HOME            folder of all data; default /var/lib/todoku for
           TODOKU_WEB_LISTEN      host:port of the pages, default 127.0.0.1:8090
           TODOKU_SMTP_LISTEN     host:port of the SMTP door, default 127.0.0.1:8025
           TODOKU_LMTP_LISTEN     host:port of the LMTP door, for a mail server in front; empty = none
-          TODOKU_SMTP_CERTIFICATE      PEM file, own certificate first, then its chain; empty = no STARTTLS
+          TODOKU_SMTP_CERTIFICATE      PEM file, own certificate first, then its chain; empty = no STARTTLS;
+                                 credential:<name> = a certificate of the installation's inventory
           TODOKU_SMTP_CERTIFICATE_KEY  PEM file of its key, without a password; both are read again when they change
           TODOKU_SMTP_TRUSTED    networks of the mail servers in front, by blanks: no counts and paces for them
           TODOKU_RELAY_URL       smtp://host:port that campaigns leave through; empty = the demo's own, or they wait;
@@ -43,6 +44,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from todoku.kernel.errors import ConfigurationError
+from todoku.kernel.ids import require_subject_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,12 @@ class Settings:
     public_url: str
     demo: bool
     extra_hosts: tuple[str, ...]
+
+    @property
+    def smtp_credential(self) -> str:
+        """Return the credential of the installation whose certificate the SMTP door shows, "" = it shows files."""
+        prefix = "credential:"
+        return self.smtp_certificate.removeprefix(prefix) if self.smtp_certificate.startswith(prefix) else ""
 
     @property
     def served_over_https(self) -> bool:
@@ -238,6 +246,14 @@ def _certificate(env: Mapping[str, str]) -> tuple[str, str]:
     """Return the paths of certificate and key, both or none; that the files are there is seen when they are read."""
     names = ("TODOKU_SMTP_CERTIFICATE", "TODOKU_SMTP_CERTIFICATE_KEY")
     certificate, key = (env.get(name, "") for name in names)
+    if certificate.startswith("credential:"):
+        try:
+            require_subject_token(certificate.removeprefix("credential:"))
+        except ValueError as error:
+            raise ConfigurationError(f"{names[0]}: {error}") from error
+        if key:
+            raise ConfigurationError(f"{names[1]} must be empty: the credential has its own key")
+        return certificate, ""
     if bool(certificate) is not bool(key):
         raise ConfigurationError(f"{names[not key]} is missing: certificate and key go together")
     return certificate, key

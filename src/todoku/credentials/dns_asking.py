@@ -24,8 +24,7 @@ async def ask_dns(
 ) -> DnsAnswer:
     """Ask for a record now. resolver: None = the machine's own. Raises nothing: trouble is an answer too."""
     try:
-        asked = resolver or dns.asyncresolver.Resolver()
-        answer = await asked.resolve(dns.name.from_text(name), "TXT", lifetime=ASKED_SECONDS)
+        answer = await (resolver or _resolver()).resolve(dns.name.from_text(name), "TXT")
         texts = [b"".join(line.strings).decode("ascii", "replace") for line in answer]
         finding = finding_of(texts, record)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
@@ -60,6 +59,12 @@ def finding_of(texts: list[str], record: str) -> DnsFinding:
         return DnsFinding.REVOKED
     same = keys[0]["p"] == wanted["p"] and keys[0].get("k", "rsa") == wanted.get("k", "rsa")
     return DnsFinding.FOUND if same else DnsFinding.ANOTHER
+
+
+def _resolver() -> dns.asyncresolver.Resolver:
+    made = dns.asyncresolver.Resolver()
+    made.lifetime = ASKED_SECONDS
+    return made
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -23,7 +23,10 @@ from todoku.sources.smtp import ServedCertificate
 
 log = structlog.get_logger(__name__)
 
+SignerOf = Callable[[str], Signer | None]
+
 _TIDIED_EVERY: Final = 2_880  # reports: a day
+_LAST_WORD_SECONDS: Final = 2.0  # a process that ends must not wait for a bus that is away
 
 
 class Witness:
@@ -34,29 +37,44 @@ class Witness:
         self._role = role
         self._machine = machine
         self._home = home
+        self._complaint = ""
 
     async def run(self, see: Callable[[], list[Sighting]], stop: asyncio.Event) -> None:
         """Tell until stop is set, and once more then; a bus that is away is waited for.
 
-        see: called on a thread of its own, because it may read files.
+        see: called on a thread of its own, because it may read files. Raises nothing: what goes wrong here must not end
+        a role that receives or sends.
         """
         count = 0
-        complaint = ""
-        while True:
-            stopping = stop.is_set()
-            try:
-                await self._book.tell(self._role, self._machine, self._home, await asyncio.to_thread(see))
-                if count % _TIDIED_EVERY == 0:
-                    await self._book.forget_old()
-                count += 1
-                complaint = ""
-            except BusError as error:
-                if error.what != complaint:
-                    log.warning("credential.not_told", role=self._role, error=error.what)
-                complaint = error.what
-            if stopping:
-                return
+        while not stop.is_set():
+            if await self._tell(see) and count % _TIDIED_EVERY == 0:
+                await self._tidy()
+            count += 1
             await rest(stop, TOLD_EVERY_SECONDS)
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._tell(see)
+        except TimeoutError:
+            return
+
+    async def _tell(self, see: Callable[[], list[Sighting]]) -> bool:
+        complaint = ""
+        try:
+            await self._book.tell(self._role, self._machine, self._home, await asyncio.to_thread(see))
+        except BusError as error:
+            complaint = error.what
+        except Exception as error:  # noqa: BLE001  # a folder that can't be walked, a file that is no key
+            complaint = f"{type(error).__name__}: {error}"
+        if complaint and complaint != self._complaint:
+            log.error("credential.not_told", role=self._role, error=complaint)
+        self._complaint = complaint
+        return not complaint
+
+    async def _tidy(self) -> None:
+        try:
+            await self._book.forget_old()
+        except BusError as error:
+            log.info("credential.not_tidied", error=error.what)
 
 
 def see_certificate(served: ServedCertificate, credential_id: str, fallback_name: str) -> Sighting:
@@ -82,14 +100,6 @@ def see_certificate(served: ServedCertificate, credential_id: str, fallback_name
         trouble_at_utc=standing.trouble_at_utc,
         credential_id=credential_id,
     )
-
-
-class SignerOf(Protocol):
-    """Gives the signer of a sender's address."""
-
-    def __call__(self, sender_address: str) -> Signer | None:
-        """Return it, None when nothing signs for the address."""
-        ...
 
 
 class SignatureNotes:

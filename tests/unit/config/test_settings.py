@@ -30,6 +30,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("TODOKU_DEMO", "yes"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "10MB"),
         ("TODOKU_MESSAGE_MAX_OCTETS", "999"),
+        ("TODOKU_SMTP_CERTIFICATE", "credential:"),
+        ("TODOKU_SMTP_CERTIFICATE", "credential:../mx"),
         ("TODOKU_SMTP_TRUSTED", "mail.example"),
         ("TODOKU_SMTP_TRUSTED", "192.0.2.1/24"),
         ("TODOKU_LEDGER_MONTHS", "2"),
@@ -91,3 +93,12 @@ def test_paces_are_read_and_handed_on() -> None:
 def test_paces_that_make_no_sense_are_refused_by_name(text: str) -> None:
     with pytest.raises(ConfigurationError, match="TODOKU_DOMAIN_PACES"):
         load_settings({"TODOKU_DOMAIN_PACES": text})
+
+
+def test_the_door_may_show_a_certificate_of_the_inventory() -> None:
+    settings = load_settings({"TODOKU_SMTP_CERTIFICATE": "credential:mx"})
+    assert settings.smtp_credential == "mx"
+    assert load_settings(settings.environment()) == settings
+    assert load_settings({}).smtp_credential == ""
+    with pytest.raises(ConfigurationError, match="TODOKU_SMTP_CERTIFICATE_KEY"):
+        load_settings({"TODOKU_SMTP_CERTIFICATE": "credential:mx", "TODOKU_SMTP_CERTIFICATE_KEY": "/x.key"})
