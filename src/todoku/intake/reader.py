@@ -30,7 +30,7 @@ from todoku.intake.recording import Recorded, record
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 from todoku.sources.types import Arrival
-from todoku.vault.errors import VaultCorrupt, VaultError, VaultMissing
+from todoku.vault.errors import VaultError, VaultMissing
 from todoku.vault.types import Vault
 
 __all__ = ["MailReader"]
@@ -129,7 +129,7 @@ class MailReader:
     async def _prepare(self, messages: Sequence[Delivered]) -> _Batch:
         """Fetch the bytes and read them; what the vault can't give now goes back to the bus."""
         arrivals = [_arrival(message) for message in messages]
-        contents = await asyncio.gather(*(self._content(arrival) for arrival in arrivals))
+        contents = await self._contents(arrivals)
         readable = [
             RawMail(str(arrival.arrival_id), content, arrival.received_at_utc)
             for arrival, content in zip(arrivals, contents, strict=True)
@@ -147,19 +147,14 @@ class MailReader:
             batch.messages.append(message)
         return batch
 
-    async def _content(self, arrival: Arrival | None) -> bytes | ReadOutcome | None:
-        """Return the mail's bytes; an outcome when there will never be any; None when only now is the wrong time."""
-        if arrival is None:
-            return ReadOutcome(None, "arrival_undecodable")
-        arrival_id = str(arrival.arrival_id)
-        try:
-            return await self._vault.get(arrival.vault_key)
-        except (VaultMissing, VaultCorrupt) as error:
-            log.error("mail.bytes_lost", arrival_id=arrival_id, vault_key=arrival.vault_key, error=str(error))
-            return ReadOutcome(None, "bytes_missing" if isinstance(error, VaultMissing) else "bytes_corrupt")
-        except (VaultError, OSError) as error:
-            log.warning("mail.vault_away", arrival_id=arrival_id, error=str(error))
-            return None
+    async def _contents(self, arrivals: Sequence[Arrival | None]) -> list[bytes | ReadOutcome | None]:
+        """Return the mails' bytes; an outcome when there will never be any; None when only now is the wrong time."""
+        known = [arrival for arrival in arrivals if arrival is not None]
+        found = iter(await self._vault.get_many([arrival.vault_key for arrival in known]))
+        return [
+            ReadOutcome(None, "arrival_undecodable") if arrival is None else _content(arrival, next(found))
+            for arrival in arrivals
+        ]
 
     async def _commit(self, batch: _Batch, stop: asyncio.Event | None = None) -> None:
         """Record the batch, project by project, and acknowledge; waits for the database as long as it takes.
@@ -257,6 +252,17 @@ def _arrival(message: Delivered) -> Arrival | None:
     except msgspec.MsgspecError as error:
         log.error("mail.arrival_undecodable", subject=message.subject, sequence=message.sequence, error=str(error))
         return None
+
+
+def _content(arrival: Arrival, found: bytes | VaultError) -> bytes | ReadOutcome | None:
+    if isinstance(found, bytes):
+        return found
+    arrival_id = str(arrival.arrival_id)
+    if found.transient:
+        log.warning("mail.vault_away", arrival_id=arrival_id, error=str(found))
+        return None
+    log.error("mail.bytes_lost", arrival_id=arrival_id, vault_key=arrival.vault_key, error=str(found))
+    return ReadOutcome(None, "bytes_missing" if isinstance(found, VaultMissing) else "bytes_corrupt")
 
 
 def _received(message: Delivered, arrival: Arrival | None, outcome: ReadOutcome) -> Received:

@@ -2,8 +2,8 @@
 
 Purpose     keep what must never be lost before anybody says "accepted".
 Reads       `<folder>/<project>/<2 hex>/<sha256>`, or `<prefix>/<project>/<sha256>` of an S3 bucket.
-Writes      the same, and `<folder>/tmp` while a put is under way.
-Guarantees  - when `put` returns, file and folder entry have been fsynced: the bytes survive a power cut.
+Writes      the same, `<folder>/tmp` while a put is under way, and `<folder>/log`: what has no fsynced file yet.
+Guarantees  - when `put` returns, the bytes survive a power cut: in the log, and as a file whenever the vault is opened.
             - a key names its content: `get` computes the hash and never returns other bytes.
             - a put of bytes that are there stores nothing new, and repairs them when they rotted.
             - a put that failed leaves nothing under the key.

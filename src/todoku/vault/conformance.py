@@ -48,6 +48,8 @@ async def _check_strange_keys(vault: Vault) -> None:
         try:
             await vault.get(key)
         except VaultMissing:
+            (found,) = await vault.get_many([key])
+            assert isinstance(found, VaultMissing), f"a get_many of {key!r} must answer VaultMissing"
             continue
         raise AssertionError(f"a get of {key!r} must raise VaultMissing")
     for project in ("", "..", "a/b", "A", "ü"):
@@ -64,3 +66,8 @@ async def _check_together(vault: Vault) -> None:
     assert len({one.key for one in stored}) == 50, "equal contents put together must share one key"
     for one, content in zip(stored, contents, strict=True):
         assert await vault.get(one.key) == content, "contents put together must not mix"
+    keys = [one.key for one in stored]
+    found = await vault.get_many([*keys, "p-three/nothing"])
+    assert found[:-1] == contents, "get_many must answer in order"
+    assert isinstance(found[-1], VaultMissing), "get_many must say what is missing, and hand out the rest"
+    assert await vault.get_many([]) == [], "get_many of nothing is nothing"

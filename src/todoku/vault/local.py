@@ -8,9 +8,9 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,12 +18,12 @@ import structlog
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.vault.errors import VaultError, VaultFull, VaultMissing, VaultUnavailable
 from todoku.vault.keys import key_of, require_same, sha256_hex, split_key
+from todoku.vault.log import Record, VaultLog, recover, sync_files
 from todoku.vault.types import Stored
 
 log = structlog.get_logger(__name__)
 
 GROUP = 128
-SYNCERS = 4  # fsyncs side by side share commits of the file system's own journal; more threads gain nothing
 LEFTOVER_AGE_SECONDS = 3600.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -36,26 +36,24 @@ class _Put:
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Stored]
     sha256: str = ""
-    path: str = ""
-    temporary: str = ""
-    descriptor: int = -1
     created: bool = False
     error: VaultError | None = None
-    folders: list[str] = field(default_factory=list)
 
 
 class LocalVault:
-    """Contents as files `<folder>/<project>/<2 hex>/<sha256>`, written aside, fsynced, renamed, folder fsynced."""
+    """Contents as files `<folder>/<project>/<2 hex>/<sha256>`, written aside and renamed; durable by the log first."""
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        """Open the folder, or make it; writes first what a power cut left in logs. Raises VaultError."""
         self._folder = folder
         self._temporary = folder / "tmp"
         self._counter = itertools.count()
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
-        self._syncers = ThreadPoolExecutor(SYNCERS, thread_name_prefix="vault")
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="vault-sync")
         self._lock = threading.Lock()
         self._committer: threading.Thread | None = None
         self._closed = False
+        self._log: VaultLog | None = None
         self._known_folders: set[str] = set()
         try:
             made = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -63,8 +61,11 @@ class LocalVault:
             for part in (folder, *(part.parent for part in made)):
                 _sync_folder(str(part))
             self._remove_leftovers(clock or SystemClock())
+            recovered = recover(folder, self._write_file)
         except OSError as error:
             raise _failure(f"the vault in {folder} can't be opened", error) from error
+        if recovered:
+            log.info("vault.recovered", contents=recovered)
 
     async def put(self, project_id: str, content: bytes) -> Stored:
         """Keep the bytes; see `Vault.put`. A cancelled put may or may not have been kept."""
@@ -82,18 +83,14 @@ class LocalVault:
 
     async def get(self, key: str) -> bytes:
         """Return the bytes; see `Vault.get`."""
-        project_id, sha256 = split_key(key)
-        path = self._path(project_id, sha256)
-        try:
-            content = await asyncio.to_thread(path.read_bytes)
-        except FileNotFoundError:
-            raise VaultMissing(f"the vault has nothing under {key}") from None
-        except OSError as error:
-            raise _failure(f"{key} can't be read", error) from error
-        return require_same(key, sha256, content)
+        return await asyncio.to_thread(self._read, key)
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | VaultError]:
+        """Return the bytes of each key, or why not; see `Vault.get_many`."""
+        return await asyncio.to_thread(lambda: [self._read_or_error(key) for key in keys])
 
     async def close(self) -> None:
-        """Finish the puts that were begun and end the threads; idempotent."""
+        """Finish the puts that were begun, bring their files to the disk and end the threads; idempotent."""
         with self._lock:
             self._closed = True
             committer, self._committer = self._committer, None
@@ -101,7 +98,23 @@ class LocalVault:
                 self._queue.put(None)
         if committer is not None:
             await asyncio.to_thread(committer.join)
-        self._syncers.shutdown(wait=False)
+        await asyncio.to_thread(self._syncer.shutdown)
+
+    def _read(self, key: str) -> bytes:
+        project_id, sha256 = split_key(key)
+        try:
+            content = self._path(project_id, sha256).read_bytes()
+        except FileNotFoundError:
+            raise VaultMissing(f"the vault has nothing under {key}") from None
+        except OSError as error:
+            raise _failure(f"{key} can't be read", error) from error
+        return require_same(key, sha256, content)
+
+    def _read_or_error(self, key: str) -> bytes | VaultError:
+        try:
+            return self._read(key)
+        except VaultError as error:
+            return error
 
     def _commit_groups(self) -> None:
         """Take whatever waits, make it durable together, and only then answer."""
@@ -122,21 +135,20 @@ class LocalVault:
                     break
             if group:
                 self._commit(group)
+        self._retire_log()
 
     def _commit(self, group: Sequence[_Put]) -> None:
-        # First all writes, then all fsyncs: the first fsync takes the others' metadata to disk with it, which is
-        # much cheaper than write, fsync, write, fsync.
         try:
+            self._log_all(group)
             for put in group:
-                self._attempt(put, self._write_aside)
-            list(self._syncers.map(self._sync_contents, [group[n::SYNCERS] for n in range(SYNCERS)]))
-            for put in group:
-                self._attempt(put, self._give_name)
-            self._sync_folders(group)
+                if put.error is None:
+                    self._keep(put)
         except Exception as error:
             log.exception("vault.group_failed", puts=len(group))
             for put in group:
                 put.error = put.error or VaultUnavailable(f"the vault failed: {error!r}", kept="nothing was put")
+        if any(isinstance(put.error, VaultFull) for put in group) or (self._log is not None and self._log.is_full):
+            self._retire_log()  # also gives back the room that it reserved
         by_loop: dict[asyncio.AbstractEventLoop, list[_Put]] = {}
         for put in group:
             by_loop.setdefault(put.loop, []).append(put)
@@ -146,60 +158,75 @@ class LocalVault:
             except RuntimeError:
                 log.warning("vault.nobody_waits", puts=len(puts))  # their event loop was closed meanwhile
 
-    def _sync_contents(self, puts: Sequence[_Put]) -> None:
-        for put in puts:
-            self._attempt(put, _sync_content)
-
-    def _attempt(self, put: _Put, step: Callable[[_Put], None]) -> None:
-        """Do one step of one put; a failure ends this put, not its neighbours, and leaves no file behind."""
-        if put.error is not None:
-            return
+    def _log_all(self, group: Sequence[_Put]) -> None:
+        """Append the group; one by one when it can't be together, so that no put fails for its neighbour's size."""
+        for put in group:
+            put.sha256 = sha256_hex(put.content)
         try:
-            step(put)
+            self._append(group)
+        except OSError:
+            for put in group:
+                try:
+                    self._append([put])
+                except OSError as error:
+                    put.error = self._failed_put(put, error)
+
+    def _append(self, puts: Sequence[_Put]) -> None:
+        if self._log is None:
+            self._log = VaultLog(self._folder)
+        try:
+            self._log.append([Record(put.project_id, put.sha256, put.content) for put in puts])
         except OSError as error:
+            if error.errno not in _FULL:
+                self._retire_log()  # after a failed fdatasync the kernel's pages of this file say nothing true
+            raise
+
+    def _keep(self, put: _Put) -> None:
+        try:
+            put.created = self._write_file(Record(put.project_id, put.sha256, put.content))
+        except OSError as error:
+            put.error = self._failed_put(put, error)
+
+    def _write_file(self, record: Record) -> bool:
+        """Give the content its name unless it has it, whole; returns whether it was new. Not fsynced: the log is."""
+        folder = f"{self._folder}/{record.project_id}/{record.sha256[:2]}"
+        path = f"{folder}/{record.sha256}"
+        if _is_whole(path, record.content):
+            return False
+        temporary = f"{self._temporary}/{record.sha256}.{os.getpid()}.{next(self._counter)}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(record.content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+            if folder not in self._known_folders:
+                os.makedirs(folder, exist_ok=True)  # noqa: PTH103  # a Path costs more than the call
+                self._known_folders.add(folder)
+            os.rename(temporary, path)  # noqa: PTH104
+        except OSError:
             self._known_folders.clear()  # one of them may have been removed under us
-            put.error = _failure(f"{len(put.content):,} bytes could not be put in {self._folder}", error)
-            _discard(put)
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return True
 
-    def _write_aside(self, put: _Put) -> None:
-        put.sha256 = sha256_hex(put.content)
-        folder = f"{self._folder}/{put.project_id}/{put.sha256[:2]}"
-        put.path = f"{folder}/{put.sha256}"
-        self._make_folders(folder, put)
-        put.folders.append(folder)  # also when the file is there: its folder entry may not be on disk yet
-        put.created = not _is_whole(put.path, put.content)
-        if put.created:
-            put.temporary = f"{self._temporary}/{put.sha256}.{os.getpid()}.{next(self._counter)}"
-            put.descriptor = os.open(put.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            view = memoryview(put.content)
-            while view:
-                view = view[os.write(put.descriptor, view) :]
+    def _retire_log(self) -> None:
+        """Let the next put begin another log, and remove this one when the files are on disk."""
+        retired, self._log = self._log, None
+        if retired is not None:
+            self._syncer.submit(self._sync_and_remove, retired)
 
-    def _give_name(self, put: _Put) -> None:
-        if put.created:
-            Path(put.temporary).rename(put.path)
-            put.temporary = ""
+    def _sync_and_remove(self, retired: VaultLog) -> None:
+        try:
+            sync_files(self._folder)
+            retired.remove()
+        except OSError as error:
+            log.error("vault.not_synced", log=retired.path.name, error=str(error), kept="the log, for the next start")
 
-    def _make_folders(self, folder: str, put: _Put) -> None:
-        if folder in self._known_folders:
-            return
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        put.folders += [str(self._folder / put.project_id), str(self._folder)]
-
-    def _sync_folders(self, group: Sequence[_Put]) -> None:
-        """Fsync each touched folder once for the whole group; a failure fails the puts of that folder."""
-        wanted: dict[str, list[_Put]] = {}
-        for put in group:
-            if put.error is None:
-                for folder in put.folders:
-                    wanted.setdefault(folder, []).append(put)
-        for (folder, puts), error in zip(wanted.items(), self._syncers.map(_try_sync_folder, wanted), strict=True):
-            if error is not None:
-                for put in puts:
-                    put.error = _failure(f"the folder {folder} could not be synced", error)
-        for put in group:
-            if put.error is None:
-                self._known_folders.update(put.folders)
+    def _failed_put(self, put: _Put, error: OSError) -> VaultError:
+        return _failure(f"{len(put.content):,} bytes could not be put in {self._folder}", error)
 
     def _path(self, project_id: str, sha256: str) -> Path:
         return self._folder / project_id / sha256[:2] / sha256
@@ -225,26 +252,13 @@ def _answer(puts: Sequence[_Put]) -> None:
             put.done.set_result(Stored(key_of(put.project_id, put.sha256), put.sha256, len(put.content), put.created))
 
 
-def _sync_content(put: _Put) -> None:
-    if put.created:
-        os.fsync(put.descriptor)
-        descriptor, put.descriptor = put.descriptor, -1
-        os.close(descriptor)
-
-
-def _discard(put: _Put) -> None:
-    descriptor, put.descriptor = put.descriptor, -1
-    if descriptor >= 0:
-        os.close(descriptor)
-    if put.temporary:
-        Path(put.temporary).unlink(missing_ok=True)
-
-
 def _is_whole(path: str, content: bytes) -> bool:
     try:
-        return Path(path).read_bytes() == content
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read() == content
 
 
 def _sync_folder(folder: str) -> None:
@@ -253,14 +267,6 @@ def _sync_folder(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _try_sync_folder(folder: str) -> OSError | None:
-    try:
-        _sync_folder(folder)
-    except OSError as error:
-        return error
-    return None
 
 
 def _failure(what: str, error: OSError) -> VaultError:

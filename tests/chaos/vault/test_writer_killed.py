@@ -16,6 +16,7 @@ from todoku.vault import open_vault
 
 async def main():
     vault = open_vault("", Path(sys.argv[1]))
+    os.write(1, b"open\\n")  # behind what opening said of the last one's log
     async def write(n):
         while True:
             stored = await vault.put("p", os.urandom(2000))
@@ -36,6 +37,8 @@ def test_every_acknowledged_put_is_whole_after_a_kill(tmp_path: Path) -> None:
             env={"PYTHONPATH": str(SOURCE)},
         ) as writer:
             assert writer.stdout is not None
+            while writer.stdout.readline() != "open\n":
+                continue
             acknowledged += [writer.stdout.readline().strip() for _ in range(200)]
             writer.kill()
             acknowledged += [line.strip() for line in writer.stdout]
