@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ def add(
 ) -> None:
     """Keep a credential, encrypted."""
     require_project(project)
-    secrets = _secrets(public, secret)
+    secrets = read_secrets(public, secret)
     with_bus(
         lambda settings, bus: open_inventory(settings, bus, SystemClock()).add(project, name, kind, secrets, note=note)
     )
@@ -48,7 +49,7 @@ def add(
 @app.command("replace")
 def replace(project: Project, name: Name, public: Public = [], secret: Secret = []) -> None:  # noqa: B006
     """Put a newer secret beside the old one; the old one goes when a server has accepted the new one."""
-    secrets = _secrets(public, secret)
+    secrets = read_secrets(public, secret)
     with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).offer(project, name, secrets))
     print(f"The new secret of {name} is tried at the next login; until it is accepted the old one stays in use.")
 
@@ -61,8 +62,23 @@ def remove(project: Project, name: Name) -> None:
 
 
 @app.command("list")
-def list_all(project: Project, as_json: AsJson = False) -> None:
+def list_all(
+    project: Annotated[
+        str, typer.Option("--project", "-p", envvar="TODOKU_PROJECT", help="The project's short name.")
+    ] = "",
+    installation: Annotated[
+        bool, typer.Option("--installation", help="What our own doors show, as `todoku certificate list`.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the inventory: kind, condition, life left, last use. Never a secret."""
+    if installation:
+        from todoku.cli.certificates import show_installation
+
+        show_installation(as_json=as_json)
+        return
+    if not project:
+        raise typer.BadParameter("name a project by -p, or give --installation")
     rows = with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).rows(project))
     documents = [_document(row) for row in rows]
     if as_json:
@@ -83,7 +99,7 @@ def renew_by(
     settings: Public = [],  # noqa: B006
 ) -> None:
     """Set how a new secret is had at two thirds of the life; see docs/sources.md for each hook's settings."""
-    renewal = {} if hook == "hand" else {"by": hook, **_secrets(settings, [])}
+    renewal = settings_of(hook, settings)
     with_bus(lambda config, bus: open_inventory(config, bus, SystemClock()).renew_by(project, name, renewal))
     print(f"{name} is renewed by {hook} from now on.")
 
@@ -101,7 +117,13 @@ def encrypt_anew() -> None:
     print(f"{count} credentials are encrypted with the newest key; older keys may be taken away.")
 
 
-def _secrets(public: list[str], secret: list[str]) -> dict[str, str]:
+def settings_of(hook: str, public: list[str]) -> dict[str, str]:
+    """Return how a hook is kept, {} = by hand."""
+    return {} if hook == "hand" else {"by": hook, **read_secrets(public, [])}
+
+
+def read_secrets(public: list[str], secret: list[str]) -> dict[str, str]:
+    """Return values that were typed and those read from files; raises BadCredential, BadParameter."""
     values = {}
     for pair in [*public, *secret]:
         name, found, value = pair.partition("=")
@@ -125,19 +147,20 @@ def _document(row: Row) -> dict[str, Any]:
         "kind": row.kind.value,
         "condition": row.condition.value,
         "issuer": facts.issuer,
-        "begins": _iso(facts.not_before_utc),
-        "ends": _iso(facts.not_after_utc),
+        "begins": shown_moment(facts.not_before_utc),
+        "ends": shown_moment(facts.not_after_utc),
         "life_left": round(row.life_left, 3) if row.life_left is not None else None,
-        "used_at": _iso(notes.used_at_utc),
-        "refused_at": _iso(notes.refused_at_utc),
+        "used_at": shown_moment(notes.used_at_utc),
+        "refused_at": shown_moment(notes.refused_at_utc),
         "refused_why": notes.refused_why,
         "renewed_by": row.renewed_by,
-        "renewal_at": _iso(notes.renewal_at_utc),
+        "renewal_at": shown_moment(notes.renewal_at_utc),
         "renewal_why": notes.renewal_why,
         "has_candidate": row.has_candidate,
         "note": row.note,
     }
 
 
-def _iso(moment: Any) -> str | None:
+def shown_moment(moment: datetime | None) -> str | None:
+    """Return a moment as JSON shows it."""
     return moment.isoformat(timespec="seconds") if moment is not None else None

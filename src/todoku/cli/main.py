@@ -10,6 +10,7 @@ import typer
 from todoku import __version__
 from todoku.cli import (
     campaigns,
+    certificates,
     credentials,
     demo,
     dkim,
@@ -45,6 +46,7 @@ app.add_typer(campaigns.app, name="campaign")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(sources.app, name="source")
 app.add_typer(credentials.app, name="credential")
+app.add_typer(certificates.app, name="certificate")
 app.add_typer(ledger.app, name="ledger")
 
 

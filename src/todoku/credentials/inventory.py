@@ -43,7 +43,7 @@ class CredentialBook:
         if (kind is CredentialKind.TLS_CERTIFICATE) is not (project_id == INSTALLATION):
             raise BadCredential(
                 "certificates that our doors show are the installation's, and nothing else is",
-                todo="give --installation with --kind tls_certificate, and --project with every other kind",
+                todo="certificates by `todoku certificate`, everything else by `todoku credential -p PROJECT`",
             )
         record = CredentialRecord(
             project_id=project_id,
@@ -69,6 +69,8 @@ class CredentialBook:
         """
 
         def change(record: CredentialRecord) -> CredentialRecord:
+            if record.kind is CredentialKind.TLS_CERTIFICATE:
+                raise BadCredential("no server accepts a certificate of ours", todo="todoku certificate replace")
             sealed = self._sealed(record.key, record.kind, secrets, not_after_utc)
             return msgspec.structs.replace(record, candidate=sealed)
 
@@ -78,15 +80,28 @@ class CredentialBook:
     async def install(self, project_id: str, credential_id: str, secrets: Mapping[str, str]) -> None:
         """Replace the secret at once: for what needs no server to accept it, after it was proven.
 
-        Raises CredentialUnknown, BadCredential.
+        What is not among the secrets (the key of an account) stays. Raises CredentialUnknown, BadCredential,
+        SecretsLocked.
         """
 
         def change(record: CredentialRecord) -> CredentialRecord:
-            sealed = self._sealed(record.key, record.kind, secrets)
+            kept = self._cipher.open(record.key, record.current.sealed)
+            sealed = self._sealed(record.key, record.kind, {**kept, **secrets})
             return msgspec.structs.replace(record, current=sealed, candidate=None)
 
         await self._change(project_id, credential_id, change)
         log.info("credential.installed", project_id=project_id, credential=credential_id)
+
+    async def add_secrets(self, project_id: str, credential_id: str, extra: Mapping[str, str]) -> None:
+        """Put more secrets beside those in use: what a hook needs itself. Raises CredentialUnknown, SecretsLocked."""
+
+        def change(record: CredentialRecord) -> CredentialRecord:
+            secrets = {**self._cipher.open(record.key, record.current.sealed), **extra}
+            current = msgspec.structs.replace(record.current, sealed=self._cipher.seal(record.key, secrets))
+            return msgspec.structs.replace(record, current=current)
+
+        await self._change(project_id, credential_id, change)
+        log.info("credential.secrets_added", project_id=project_id, credential=credential_id, names=sorted(extra))
 
     async def promote(self, project_id: str, credential_id: str, candidate: SealedSecret) -> bool:
         """Let the candidate be the current secret, when it still is that one; tell whether it was."""

@@ -25,8 +25,11 @@ ADDRESS_OVERLAP: Final = timedelta(days=90)  # a quarter: a booking site's accou
 def save_project(info: ProjectInfo, *, clock: Clock) -> None:
     """Create the project, or bring it up to date; doing it again changes nothing.
 
-    Raises ValueError when the id can't be a subject token or the time zone is not known.
+    Raises ValueError when the id can't be a subject token, begins with `_` (what belongs to no project is kept under
+    such names, and nobody's people may read it) or the time zone is not known.
     """
+    if info.id.startswith("_"):
+        raise ValueError(f"{info.id!r} can't be a project: names that begin with _ are the installation's own")
     if info.time_zone not in available_timezones():
         raise ValueError(f"there is no time zone {info.time_zone!r}: write it like Asia/Tokyo")
     values = {

@@ -35,7 +35,7 @@ PLACES = (
     Place("home", _("Home"), "home", Right.SEE_BOOK),
     Place("online", pgettext_lazy("navigation", "Online"), "online", Right.SEE_BOOK, ("reservation",)),
     Place("book", _("Book"), "book", Right.SEE_BOOK),
-    Place("mails", _("Mail"), "mail", Right.SEE_BOOK, ("mail", "source", "sources", "credential")),
+    Place("mails", _("Mail"), "mail", Right.SEE_BOOK, ("mail", "source", "sources", "credential", "credentials")),
     Place("guests", _("Guests"), "guests", Right.SEE_GUESTS, ("guest",)),
     Place(
         "campaigns", _("Campaigns"), "campaign", Right.SEE_CAMPAIGNS, ("campaign", "run", "away", "calendar", "outbox")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from todoku.bus.connection import Bus
 from todoku.credentials.inventory import CredentialBook
 from todoku.kernel.clock import Clock
 from todoku.kernel.errors import ConfigurationError
 from todoku.vault.types import Vault
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver
 
 
 class OutboxMessage(Protocol):
@@ -61,6 +64,7 @@ class Ports:
     nats_url: called when the live connection is opened, so that an embedded engine may still be starting.
     open_vault: called once per process, on the thread of `live`. public_url: where people reach the pages.
     transports: names of the ways out besides the usual one. inventory: the credentials, on the bus that it is given.
+    resolver: who is asked about DNS, None = the machine's own.
     """
 
     clock: Clock
@@ -70,6 +74,7 @@ class Ports:
     outbox: Outbox | None = None
     transports: tuple[str, ...] = ()
     inventory: Callable[[Bus], CredentialBook] | None = None
+    resolver: Resolver | None = None
 
 
 _connected: list[Ports] = []

@@ -6,6 +6,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
+from todoku.credentials.served_types import DnsFinding, Place, ServedKind
 from todoku.credentials.trial import Step, StepKind
 from todoku.credentials.types import Condition
 from todoku.sources.credentials import CredentialKind
@@ -23,12 +24,16 @@ TRUTHS: dict[Truth, Word] = {
     Truth.LISTENING: Word(_("Ready for calls"), "done", "good"),
 }
 CONDITIONS: dict[Condition, Word] = {
+    Condition.NOT_SEEN: Word(_("Not seen any more"), "unknown", "bad"),
+    Condition.UNREADABLE: Word(_("Can't be used"), "cross", "bad"),
     Condition.EXPIRED: Word(_("Expired"), "cross", "bad"),
     Condition.NOT_YET_VALID: Word(_("Not valid yet"), "clock", "bad"),
     Condition.REFUSED: Word(_("Refused by the server"), "cross", "bad"),
     Condition.RENEWAL_FAILED: Word(_("Renewal failed"), "warn", "bad"),
+    Condition.NOT_IN_DNS: Word(_("Not in DNS"), "warn", "bad"),
     Condition.NEAR_ITS_END: Word(_("Ends very soon"), "warn", "bad"),
     Condition.ENDING: Word(_("Ends soon"), "clock", "look"),
+    Condition.WAITING: Word(_("Waits"), "clock", "look"),
     Condition.UNPROVEN: Word(_("Not used so far"), "unknown", "look"),
     Condition.GOOD: Word(pgettext_lazy("credential", "Works"), "done", "good"),
 }
@@ -52,6 +57,30 @@ CREDENTIAL_KINDS: dict[CredentialKind, str | Promise] = {
     CredentialKind.CLIENT_CERTIFICATE: _("Client certificate"),
     CredentialKind.STATIC_KEY: _("Access key"),
     CredentialKind.SESSION_KEY: _("Access key of a session"),
+    CredentialKind.TLS_CERTIFICATE: _("TLS certificate"),
+}
+SERVED_KINDS: dict[ServedKind, str | Promise] = {
+    ServedKind.TLS_CERTIFICATE: _("TLS certificate"),
+    ServedKind.DKIM_KEY: _("DKIM key"),
+}
+PLACES: dict[Place, str | Promise] = {
+    Place.SMTP_DOOR: _("shown by the SMTP door"),
+    Place.SIGNATURES: _("signs mail that leaves"),
+    Place.INVENTORY: _("kept in the inventory"),
+}
+DNS_FINDINGS: dict[DnsFinding, Word] = {
+    DnsFinding.FOUND: Word(_("DNS answers with this key"), "done", "good"),
+    DnsFinding.ABSENT: Word(_("DNS knows no such record"), "warn", "bad"),
+    DnsFinding.ANOTHER: Word(_("DNS answers with another key"), "warn", "bad"),
+    DnsFinding.REVOKED: Word(_("DNS says that the key is revoked"), "cross", "bad"),
+    DnsFinding.NO_ANSWER: Word(_("DNS did not answer"), "unknown", "look"),
+}
+RENEWALS: dict[str, str | Promise] = {
+    "acme": _("renewed by an authority (ACME)"),
+    "command": _("renewed by a command"),
+    "file": _("renewed from files"),
+    "http": _("renewed by HTTP"),
+    "oauth": _("renewed by OAuth"),
 }
 FIELDS: dict[str, str | Promise] = {
     "host": _("Server"),

@@ -290,6 +290,15 @@ async def test_what_else_lies_in_the_bucket_is_no_credential(desk: Desk, clock: 
     assert [row.credential_id for row in await desk.book.rows(project)] == ["one"]
 
 
+@pytest.mark.parametrize("name", [INSTALLATION, "_seen", "_unrouted"])
+def test_no_project_can_be_named_as_the_installation_is(name: str, clock: VirtualClock) -> None:
+    from todoku.projects import services as projects
+    from todoku.projects.types import ProjectInfo
+
+    with pytest.raises(ValueError, match="installation"):
+        projects.save_project(ProjectInfo(name, name, "Asia/Tokyo", "", "", "", ""), clock=clock)
+
+
 async def test_what_can_t_be_read_is_left_out_and_logged(desk: Desk, bus: Bus) -> None:
     await bus.bucket(CREDENTIALS_BUCKET).put("_seen.intake.abc", b"\xff")
     await bus.bucket(CREDENTIALS_BUCKET).put("_dns.a.b", b"\xff")

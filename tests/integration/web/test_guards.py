@@ -21,6 +21,7 @@ PUBLIC_ROUTES = {
 POST_ONLY = {
     "handle", "guest_mailing", "campaign_check", "campaign_act", "campaign_starts", "campaign_approve",
     "campaign_test", "away_remedy", "run_resend", "run_act", "source_test", "source_act", "source_upload",
+    "credential_ask_dns",
 }  # fmt: skip
 RUN_ROUTES = {"run", "run_names", "run_csv", "run_names_csv", "run_resend", "run_act"}
 STREAM = "stream"  # never ends: tried in test_live

@@ -147,7 +147,7 @@ def _page(request: MemberRequest) -> dict[str, Any]:
         bus_here = True
     except BusError:
         entries, standings, rows, bus_here = [], {}, [], False
-    credentials = {row.credential_id: _credential(row) for row in rows}
+    credentials = {row.credential_id: credential_values(row) for row in rows}
     counts = queries.arrivals_per_source(project_id)
     totals, checks = source_days.totals(project_id), source_days.checks(project_id)
     configured = {entry.source for entry in entries}
@@ -206,7 +206,8 @@ def _forecast(standing: Standing | None, now_utc: datetime) -> datetime | None:
     return now_utc + timedelta(seconds=spent.total_seconds() * (standing.fresh - standing.done) / standing.done)
 
 
-def _credential(row: Row) -> dict[str, Any]:
+def credential_values(row: Row) -> dict[str, Any]:
+    """Return what a page shows of a credential."""
     left = row.life_left
     return {
         "name": row.credential_id,
