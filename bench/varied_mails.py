@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+_PHONE = re.compile(rb"\b(0[789]0-?|03-?)0000(-?\d{4})\b")  # as the samples' guests have it
+_ADDRESS = re.compile(rb"\b(anna\.keller|chidi\.okafor)@")
+
 
 class VariedMails:
     """Sample notifications, copied round after round: in each round every reservation of the samples gets a new
-    reference, the same in all of its mails (booked, changed, cancelled), and every mail has bytes of its own."""
+    reference, the same in all of its mails (booked, changed, cancelled), every guest another phone and address, and
+    every mail has bytes of its own."""
 
     def __init__(self) -> None:
         from todoku.extraction import sample_mails
@@ -30,6 +35,8 @@ class VariedMails:
             self._number += 1
             raw, reference = self._samples[sample]
             text = _copy(raw, reference, life * len(self._samples) + self._places[reference] + 1)
+            text = _PHONE.sub(rb"\g<1>%04d\2" % (life % 10_000), text)
+            text = _ADDRESS.sub(rb"\g<1>.%d@" % life, text)
             text = b"X-Bench: %d\n" % self._number + text.replace(b"\r\n", b"\n")
             stuffed = text.replace(b"\n", b"\r\n").replace(b"\r\n.", b"\r\n..")
             yield rcpt_to, stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"

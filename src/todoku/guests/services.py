@@ -50,6 +50,11 @@ def record_visits(project_id: str, visits: Sequence[VisitFact]) -> None:
         store.refresh_names(project_id, sorted(set(joined.guests)))
 
 
+def refresh_statistics() -> None:
+    """Let PostgreSQL count this room's tables again; for who has filled them quickly."""
+    store.analyze()
+
+
 def import_people(project_id: str, people: Sequence[PersonImport]) -> ImportResult:
     """Take in a list of people with their proofs of consent, all or none; doing it again changes nothing.
 

@@ -27,6 +27,7 @@ from todoku.intake.errors import BookUnavailable
 from todoku.intake.extracting import RawMail, ReadOutcome, read_all
 from todoku.intake.fates import Received, undecodable_id
 from todoku.intake.recording import Recorded, record
+from todoku.intake.statistics import FreshStatistics
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 from todoku.sources.types import Arrival
@@ -66,6 +67,7 @@ class MailReader:
         self._executor: Executor | None = executor
         self._database: ThreadPoolExecutor | None = None
         self._back_off = BackOff(base_seconds=0.2, cap_seconds=10.0)
+        self._statistics = FreshStatistics()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until stop is set, then finish what was begun. Outages of bus, vault and database are waited for."""
@@ -179,7 +181,7 @@ class MailReader:
         attempt = 0
         while True:
             try:
-                return await loop.run_in_executor(self._database, record, project_id, mails)
+                return await loop.run_in_executor(self._database, self._record_and_count, project_id, mails)
             except BookUnavailable as error:
                 log.warning("mail.book_away", project_id=project_id, attempt=attempt, error=str(error))
                 if stop is None and attempt >= DRAIN_ATTEMPTS:
@@ -189,6 +191,11 @@ class MailReader:
             await self._keep(messages)
             await self._pause(stop, attempt)
             attempt += 1
+
+    def _record_and_count(self, project_id: str, mails: Sequence[Received]) -> Recorded:
+        recorded = record(project_id, mails)
+        self._statistics.grown_by(len(mails))
+        return recorded
 
     async def _keep(self, messages: Sequence[Delivered]) -> None:
         """Tell the bus that these are still being worked on."""

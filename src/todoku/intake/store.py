@@ -116,5 +116,18 @@ def release(project_id: str, released: Mapping[UUID, UUID | None]) -> None:
         cursor.execute(_RELEASE, [MailState.APPLIED.value, _json(rows), project_id, MailState.HELD.value])
 
 
+def counted_rows() -> int:
+    """Return how many rows PostgreSQL believes there are; -1 when it never looked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = 'intake_incomingmail'::regclass")
+        return int(cursor.fetchone()[0])
+
+
+def analyze() -> None:
+    """Let PostgreSQL count its rows again."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE intake_incomingmail")
+
+
 def _json(values: object) -> str:
     return msgspec.json.encode(values).decode("utf-8")

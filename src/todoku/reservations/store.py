@@ -144,6 +144,12 @@ def update_reservations(project_id: str, rows: Sequence[tuple[ClaimedRow, Mappin
         cursor.execute(_UPDATE, [_json(encoded), project_id])
 
 
+def analyze() -> None:
+    """Let PostgreSQL count its rows again."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE reservations_reservation, reservations_reservationfact")
+
+
 def folded_columns(folded: Folded) -> dict[str, Any]:
     """Return the fold as columns of the table, comparable with ClaimedRow.columns."""
     newest = folded.newest
