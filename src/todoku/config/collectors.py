@@ -60,8 +60,9 @@ def open_certificate(settings: Settings, bus: Bus, clock: Clock) -> DoorCertific
     name = settings.smtp_credential
     if name:
         path = settings.home / "tls" / f"{name}.pem"
-        file = CertificateFile(bus, open_cipher(settings), name, path)
-        return DoorCertificate(ServedCertificate(path, path, clock), file, name, settings.mail_domain)
+        served = ServedCertificate(path, path, clock)
+        file = CertificateFile(bus, open_cipher(settings), name, path, served.check_at_once)
+        return DoorCertificate(served, file, name, settings.mail_domain)
     if not settings.smtp_certificate:
         return None
     paths = Path(settings.smtp_certificate), Path(settings.smtp_certificate_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,15 @@ class CertificateFile:
     the key in clear, mode 0600, as every TLS server needs it.
     """
 
-    def __init__(self, bus: Bus, cipher: SecretCipher, credential_id: str, path: Path) -> None:
+    def __init__(
+        self, bus: Bus, cipher: SecretCipher, credential_id: str, path: Path, written: Callable[[], None]
+    ) -> None:
+        """written: called after the file was written anew."""
         self._bus = bus
         self._cipher = cipher
         self._key = f"{INSTALLATION}.{credential_id}"
         self._path = path
+        self._written = written
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the credential until stop is set; a bus that is away is waited for."""
@@ -63,6 +68,7 @@ class CertificateFile:
             log.error("credential.certificate_not_written", key=key, error=f"{self._path}: {error.strerror}")
             return
         log.info("credential.certificate_written", key=key, path=str(self._path))
+        self._written()
 
 
 def write_private(path: Path, content: bytes) -> None:

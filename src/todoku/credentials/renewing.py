@@ -1,11 +1,11 @@
 """Renew credentials at two thirds of their life, and prove each new secret by a real login before the old one goes.
 
-STRATEGY  One process at a time (KV `owners`) goes through the inventory every half minute. A credential is due at
-          2/3 of its life with jitter, at once when its server refuses it, and, by files, whenever the files say
-          something new. What fails is tried again: after a minute, two, four … an hour at most, and never later than
-          a twelfth of the life; authorities of certificates, which count tries, every five minutes at the most. The new
-          secret logs in to each source that names the credential; what a server refuses is taken back. A certificate
-          that our doors show is proven by a handshake in memory instead.
+STRATEGY  One process at a time (KV `owners`) goes through the inventory every half minute, and at once when somebody
+          changed it. A credential is due at 2/3 of its life with jitter, at once when its server refuses it, and, by
+          files, whenever the files say something new. What fails is tried again: after a minute, two, four … an hour at
+          most, and never later than a twelfth of the life; at authorities of certificates, which count tries, after
+          five minutes, ten, twenty … The new secret logs in to each source that names the credential; what a server
+          refuses is taken back. A certificate that our doors show is proven by a handshake in memory instead.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import structlog
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
+from todoku.bus.streams import CREDENTIALS_BUCKET
 from todoku.credentials.acme import suggested_renewal
 from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher
@@ -60,6 +61,7 @@ class Renewer:
         self._clock = clock
         self._book = CredentialBook(bus, cipher, clock)
         self._tools = Tools(clock, ChallengeShelf(bus, clock))
+        self._changed = asyncio.Event()
         self._failures: dict[str, int] = {}
         self._suggested: dict[str, tuple[float, datetime | None]] = {}  # by key: when to ask again, and what was said
 
@@ -71,18 +73,26 @@ class Renewer:
                 return
             end, lost = asyncio.Event(), asyncio.Event()
             keeping = asyncio.create_task(ownership.keep(end, lost))
+            watch = await self._bus.bucket(CREDENTIALS_BUCKET).follow(self._hear, stop)
             try:
                 while not stop.is_set() and not lost.is_set():
+                    self._changed.clear()
                     try:
                         await until_stopped(self.renew_due(), stop)
                     except BusError as error:
                         log.warning("credentials.renewal_waits", error=error.what)
-                    await rest(stop, LOOK_EVERY_SECONDS)
+                    await until_stopped(rest(self._changed, LOOK_EVERY_SECONDS), stop)
             finally:
+                if watch is not None:
+                    await watch.stop()
                 end.set()
                 keeping.cancel()
                 await asyncio.gather(keeping, return_exceptions=True)
                 await ownership.release()
+
+    def _hear(self, key: str, _value: bytes | None) -> None:
+        if key.count(".") == 1:  # a credential, not what became of one
+            self._changed.set()
 
     async def renew_due(self) -> list[str]:
         """Renew what is due; return the keys of those for which that was tried."""

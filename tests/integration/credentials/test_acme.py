@@ -126,10 +126,14 @@ async def test_a_certificate_is_ordered_proven_written_and_shown_by_the_smtp_doo
 
     path = tmp_path / "tls" / "mx.pem"
     stop = asyncio.Event()
-    keeping = asyncio.create_task(CertificateFile(bus, SecretCipher([KEY]), "mx", path).run(stop))
-    await _until(path.exists)
-    assert path.stat().st_mode & 0o777 == 0o600
     served = ServedCertificate(path, path, CLOCK)
+    served.check()
+    assert "No such file" in served.standing().trouble
+    file = CertificateFile(bus, SecretCipher([KEY]), "mx", path, served.check_at_once)
+    keeping = asyncio.create_task(file.run(stop))
+    await _until(lambda: served.facts() is not None)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert served.standing().trouble == ""
     routes = RouteBook(bus)
     await routes.start()
     writer = ArrivalWriter(open_vault("", tmp_path / "vault"), bus, CLOCK)
@@ -156,7 +160,8 @@ async def test_a_certificate_is_ordered_proven_written_and_shown_by_the_smtp_doo
     assert await renewer.renew(await book.record(INSTALLATION, "mx"))
     second = (await _row(book)).facts.fingerprint
     assert second != row.facts.fingerprint
-    await _until(lambda: second == _shown(path))
+    await _until(lambda: second == served.standing().facts.fingerprint)  # type: ignore[union-attr]
+    assert second == _shown(path)
     stop.set()
     await keeping
     await smtp.stop()
@@ -173,6 +178,21 @@ async def _until(true: Callable[[], bool]) -> None:
 
 def _shown(path: Path) -> str:
     return x509.load_pem_x509_certificates(path.read_bytes())[0].fingerprint(hashes.SHA256()).hex()
+
+
+async def test_who_renews_looks_at_once_when_somebody_orders(
+    bus: Bus, book: CredentialBook, pebble: Pebble, asked: None
+) -> None:
+    stop = asyncio.Event()
+    renewing = asyncio.create_task(Renewer(bus, SecretCipher([KEY]), VirtualClock(CLOCK.now_utc())).run(stop))
+    await _wanted(book, pebble.settings(HOST))
+    async with asyncio.timeout(20):  # the next look by the clock would be after 30
+        while True:
+            if (await _row(book)).facts.fingerprint:
+                break
+            await asyncio.sleep(0.05)
+    stop.set()
+    await renewing
 
 
 async def test_an_account_is_made_once_and_its_key_is_in_no_row(

@@ -107,6 +107,11 @@ class ServedCertificate:
         self.check()
         return self._loaded.context if self._loaded is not None else None
 
+    def check_at_once(self) -> None:
+        """Check now: for who has just written the files."""
+        self._checked_seconds = None
+        self.check()
+
     def check(self) -> None:
         """Read the files when they were changed and the last look is CHECK_SECONDS ago. Never raises; logs instead."""
         now_seconds = self._clock.monotonic_seconds()
