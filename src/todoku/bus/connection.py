@@ -25,6 +25,7 @@ from todoku.bus.errors import (
     PublishUnknown,
     SequenceConflict,
 )
+from todoku.bus.gathering import Gathering
 from todoku.bus.link import Link, Listener, NoAnswer
 from todoku.bus.reading import ATTEMPT_SECONDS, RETRY_SECONDS, Marked, read_all, read_last, require
 from todoku.bus.streams import event_subject
@@ -44,6 +45,7 @@ class Bus:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._gathering = Gathering(link, lambda subject, payload, key: self.publish(subject, payload, message_id=key))
 
     @classmethod
     async def connect(cls, url: str, *, name: str, wait_seconds: float = 30.0) -> Bus:
@@ -110,6 +112,14 @@ class Bus:
         if expected_last_subject_sequence is not None:
             headers[wire.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(expected_last_subject_sequence)
         return await self.publish_with_headers(subject, payload, headers, timeout_seconds)
+
+    async def publish_together(self, subject: str, payload: bytes, message_id: str) -> int:
+        """Store one message as `publish` does; those that are published at the same time share one fsync.
+
+        For streams that allow it (`streams.StreamSpec.allow_atomic`), many publishers side by side, and no fence.
+        Raises as `publish`.
+        """
+        return await self._gathering.publish(subject, payload, message_id)
 
     async def publish_with_headers(
         self, subject: str, payload: bytes, headers: dict[str, str], timeout_seconds: float = 5.0

@@ -18,7 +18,8 @@ log = structlog.get_logger(__name__)
 async def declare_all(link: Link, replicas: int) -> None:
     """Declare every stream and bucket; see `Bus.declare`."""
     for spec in STREAMS:
-        await _declare(link, stream_config(spec), replicas)
+        also = {"allow_atomic": True} if spec.allow_atomic and link.batches_sync_once else {}
+        await _declare(link, stream_config(spec) | also, replicas)
     for name in BUCKETS:
         await _declare(link, bucket_config(name), replicas)
 

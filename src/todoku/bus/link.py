@@ -34,6 +34,8 @@ CONNECT_SECONDS = 2
 UNSEEN_SECONDS = 6.0  # what a machine that was cut off does not confirm; else TCP would hope for a quarter of an hour
 UNSERVED_SECONDS = 2.5  # an election takes 4 to 9 s, so a healthy server may be left too; that costs milliseconds
 
+_BATCHES_SINCE = (2, 15)
+
 OnMessage = Callable[[Msg], Awaitable[None]]
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -111,6 +113,12 @@ class Link:
     def clustered(self) -> bool:
         """Tell whether there is another server to go to."""
         return self.servers > 1
+
+    @property
+    def batches_sync_once(self) -> bool:
+        """Tell whether an atomic batch is cheaper than its messages alone: one server of 2.15 or later."""
+        version = self._client.connected_server_version
+        return not self.clustered and (version.major, version.minor) >= _BATCHES_SINCE
 
     def served(self) -> None:
         """Note that the server did what only a server with a leader in reach can do."""

@@ -29,7 +29,7 @@ DAY_SECONDS = 86_400.0
 class StreamSpec:
     """One stream: its subjects and how long it keeps messages (limits retention only, see facts on compaction).
 
-    duplicate_window_seconds: how long the server remembers Nats-Msg-Id.
+    duplicate_window_seconds: how long the server remembers Nats-Msg-Id. allow_atomic: takes batches (`gathering`).
     """
 
     name: str
@@ -37,10 +37,11 @@ class StreamSpec:
     max_age_seconds: float
     duplicate_window_seconds: float = 120.0
     allow_direct: bool = True
+    allow_atomic: bool = False
 
 
 STREAMS = (
-    StreamSpec(MAIL, ("mail.*.*",), max_age_seconds=90 * DAY_SECONDS),
+    StreamSpec(MAIL, ("mail.*.*",), max_age_seconds=90 * DAY_SECONDS, allow_atomic=True),
     StreamSpec(SEND, ("send.*.*.*",), max_age_seconds=60 * DAY_SECONDS),
     StreamSpec(JOURNAL, ("journal.*.*.*",), max_age_seconds=60 * DAY_SECONDS),
     StreamSpec(EVENTS, ("event.*.*",), max_age_seconds=30 * DAY_SECONDS),

@@ -1,4 +1,4 @@
-"""The JetStream API as bytes: requests, answers, headers and reply subjects (NATS ADR-1, ADR-8, ADR-13, ADR-31)."""
+"""The JetStream API as bytes: requests, answers, headers, reply subjects (NATS ADR-1, 8, 13, 31 and 50)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ STATUS = "Status"
 DESCRIPTION = "Description"
 MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+BATCH_ID = "Nats-Batch-Id"
+BATCH_SEQUENCE = "Nats-Batch-Sequence"
+BATCH_COMMIT = "Nats-Batch-Commit"
 KV_OPERATION = "KV-Operation"
 
 NO_RESPONDERS = "503"
@@ -41,11 +44,12 @@ class ApiError(msgspec.Struct):
 
 
 class PublishAnswer(msgspec.Struct):
-    """Acknowledgement of a publish."""
+    """Acknowledgement of a publish, or of a batch of `count`, whose last message has this sequence."""
 
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
+    count: int = 0
     error: ApiError | None = None
 
 

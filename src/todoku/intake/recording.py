@@ -15,6 +15,7 @@ from django.db import (
     OperationalError,
     ProgrammingError,
     close_old_connections,
+    connection,
     transaction,
 )
 
@@ -62,10 +63,12 @@ class Recorded:
 def record(project_id: str, mails: Sequence[Received]) -> Recorded:
     """Write the states of these mails with everything that follows from them; idempotent.
 
+    The calling thread's connection stays open for the next batch; its owner closes it.
+
     When one mail can't be kept, all are recorded alone, and what fails alone is `unreadable` with the reason. Raises
     BookUnavailable (transient) when it is the database that fails; hand the same mails over again later.
     """
-    close_old_connections()
+    keep_sound_connection()
     try:
         return _record_together(project_id, mails, {})
     except Exception as error:
@@ -115,6 +118,16 @@ def _move(project_id: str, mail: Received, movable: Sequence[MailState]) -> int:
             store.release(project_id, earlier)
     log.info("mail.moved", project_id=project_id, arrival_id=str(arrival_id), before=before.value)
     return 1
+
+
+def keep_sound_connection() -> None:
+    """Close this thread's connection when an error broke it; a sound one stays open, whatever CONN_MAX_AGE says.
+
+    A new connection for each batch cost PostgreSQL 5 to 10 ms for its caches, a quarter of all work of the intake.
+    """
+    if connection.connection is not None:
+        connection.close_at = None
+    connection.close_if_unusable_or_obsolete()
 
 
 def _record_alone(project_id: str, mail: Received) -> Recorded:

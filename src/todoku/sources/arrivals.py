@@ -89,7 +89,7 @@ class ArrivalWriter:
         message_id = str(arrival.arrival_id)
         for attempt in range(PUBLISH_ATTEMPTS):
             try:
-                await self._bus.publish(subject, payload, message_id=message_id)
+                await self._bus.publish_together(subject, payload, message_id)
                 return
             except (BusUnavailable, PublishUnknown) as error:
                 log.warning("mail.publish_failed", arrival_id=message_id, attempt=attempt, error=str(error))

@@ -55,6 +55,49 @@ async def test_many_are_stored_in_order_and_told_so(bus: Bus, run: str) -> None:
     assert stored[7].message_id == f"{run}-7"
 
 
+async def test_what_is_published_together_is_stored_once_each_and_told_its_own_sequence(bus: Bus, run: str) -> None:
+    await bus.publish(f"mail.{run}.alone", b"before", message_id=f"{run}-3")
+    answers = await asyncio.gather(
+        *(bus.publish_together(f"mail.{run}.together", b"%d" % n, f"{run}-{n % 450}") for n in range(500))
+    )
+    stored = {message.message_id: message async for message in bus.messages(MAIL, f"mail.{run}.*")}
+    assert len(stored) == 450
+    assert stored[f"{run}-3"].payload == b"before"
+    assert answers == [stored[f"{run}-{n % 450}"].sequence for n in range(500)]
+    again = await asyncio.gather(*(bus.publish_together(f"mail.{run}.x", b"", f"{run}-{n}") for n in range(450)))
+    assert again == answers[:450]
+    assert sum((await bus.subject_counts(MAIL, f"mail.{run}.*")).values()) == 450
+
+
+async def test_one_that_is_too_large_does_not_harm_those_beside_it(bus: Bus, run: str) -> None:
+    answers = await asyncio.gather(
+        *(
+            bus.publish_together(f"mail.{run}.together", b"x" * (10_000_000 if n == 7 else 10), f"{run}-{n}")
+            for n in range(20)
+        ),
+        return_exceptions=True,
+    )
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, MessageTooLarge)] == [7]
+    assert await bus.subject_counts(MAIL, f"mail.{run}.*") == {f"mail.{run}.together": 19}
+
+
+async def test_who_publishes_together_and_goes_away_harms_nobody(bus: Bus, run: str) -> None:
+    tasks = [asyncio.create_task(bus.publish_together(f"mail.{run}.t", b"x", f"{run}-{n}")) for n in range(20)]
+    await asyncio.sleep(0)
+    tasks[4].cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(answer, int) for answer in answers) == 19
+    assert await bus.subject_counts(MAIL, f"mail.{run}.*") in ({f"mail.{run}.t": 20}, {f"mail.{run}.t": 19})
+
+
+async def test_a_batch_is_told_when_nats_is_away(bus: Bus, run: str) -> None:
+    await bus.close()
+    answers = await asyncio.gather(
+        *(bus.publish_together(f"mail.{run}.t", b"x", f"{run}-{n}") for n in range(3)), return_exceptions=True
+    )
+    assert all(isinstance(answer, BusUnavailable) for answer in answers)
+
+
 async def test_many_with_a_fence_fail_as_a_whole_when_one_subject_is_taken(bus: Bus, run: str) -> None:
     await bus.publish(f"send.{run}.1.3", b"stranger")
     items: list[tuple[str, bytes, str | None]] = [(f"send.{run}.1.{n}", b"x", f"{run}-{n}") for n in range(6)]
