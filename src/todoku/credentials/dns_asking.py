@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import dns.asyncresolver
@@ -17,6 +18,7 @@ from todoku.kernel.clock import Clock
 log = structlog.get_logger(__name__)
 
 ASKED_SECONDS: Final = 10.0
+_AT_ONCE: Final = 16
 
 
 async def ask_dns(
@@ -39,12 +41,17 @@ async def ask_for_keys(
     rows: list[ServedRow], book: SightingBook, clock: Clock, resolver: dns.asyncresolver.Resolver | None = None
 ) -> dict[str, DnsAnswer]:
     """Ask for every DKIM key among the rows, and keep what was answered; raises the bus's transient errors."""
-    answers = {}
-    for row in rows:
-        if row.kind is ServedKind.DKIM_KEY and row.record and row.name not in answers:
-            answers[row.name] = await ask_dns(row.name, row.record, clock, resolver)
-            await book.note_dns(row.name, answers[row.name])
-    return answers
+    records = {row.name: row.record for row in rows if row.kind is ServedKind.DKIM_KEY and row.record}
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(name: str, record: str) -> DnsAnswer:
+        async with room:
+            answer = await ask_dns(name, record, clock, resolver)
+        await book.note_dns(name, answer)
+        return answer
+
+    answers = await asyncio.gather(*(ask(name, record) for name, record in records.items()))
+    return dict(zip(records, answers, strict=True))
 
 
 def finding_of(texts: list[str], record: str) -> DnsFinding:

@@ -29,10 +29,10 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing as the process saw it that uses it.
 
     name: the host names of a certificate with blanks, or the DNS name of a DKIM record. domain: of a DKIM key.
-    facts: None when there is nothing to show. in_use: False for a key that waits. since_utc: a certificate's being
-    taken into use, a key's being written. used_at_utc: the last handshake, the last signature. trouble, trouble_at_utc:
-    why what is in the files now is not used, and since when. credential_id: the installation's credential that it was
-    taken from. record: the text that DNS must answer with.
+    facts: None when there is nothing to show. in_use: False for a key that waits. since_utc: when its file was written.
+    used_at_utc: the last handshake, the last signature. trouble, trouble_at_utc: why what is in the files now is not
+    used, and since when. credential_id: the installation's credential that it was taken from. record: the text that DNS
+    must answer with.
     """
 
     kind: ServedKind

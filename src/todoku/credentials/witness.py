@@ -94,7 +94,7 @@ def see_certificate(served: ServedCertificate, credential_id: str, fallback_name
         place=Place.SMTP_DOOR,
         name=" ".join(facts.names) if facts is not None else fallback_name,
         facts=told,
-        since_utc=standing.taken_at_utc,
+        since_utc=standing.written_at_utc,
         used_at_utc=standing.used_at_utc,
         trouble=standing.trouble,
         trouble_at_utc=standing.trouble_at_utc,

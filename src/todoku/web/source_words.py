@@ -68,6 +68,7 @@ PLACES: dict[Place, str | Promise] = {
     Place.SIGNATURES: _("signs mail that leaves"),
     Place.INVENTORY: _("kept in the inventory"),
 }
+NOT_SIGNING = _("does not sign")
 DNS_FINDINGS: dict[DnsFinding, Word] = {
     DnsFinding.FOUND: Word(_("DNS answers with this key"), "done", "good"),
     DnsFinding.ABSENT: Word(_("DNS knows no such record"), "warn", "bad"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dns.asyncresolver
@@ -76,7 +76,8 @@ async def test_a_certificate_of_another_machine_is_a_row_with_its_life_and_its_u
     assert row.facts.issuer == f"CN={HOST}"
     assert (row.facts.not_before_utc, row.facts.not_after_utc) == (made.not_valid_before_utc, made.not_valid_after_utc)
     assert (row.condition, row.notes.used_at_utc) == (Condition.UNPROVEN, None)
-    assert (row.notes.renewal_at_utc, row.notes.renewal_why) == (clock.now_utc(), "")
+    written_at_utc = datetime.fromtimestamp(files.certificate.stat().st_mtime, UTC)
+    assert (row.notes.renewal_at_utc, row.notes.renewal_why) == (written_at_utc, "")
 
     clock.advance(60)
     served.used()

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 import stat
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -49,12 +49,12 @@ class CertificateFacts:
 class CertificateStanding:
     """How the certificate stands. facts: None while there is none to show.
 
-    taken_at_utc: when it was read and taken into use. used_at_utc: its last handshake, None before the first.
+    written_at_utc: when its file was written. used_at_utc: its last handshake, None before the first.
     trouble, trouble_at_utc: why what is in the files now is not taken, and since when; "" = it is in use.
     """
 
     facts: CertificateFacts | None
-    taken_at_utc: datetime | None
+    written_at_utc: datetime | None
     used_at_utc: datetime | None
     trouble: str
     trouble_at_utc: datetime | None
@@ -85,7 +85,7 @@ class ServedCertificate:
         self._checked_seconds: float | None = None
         self._complaint = ""
         self._complained_at_utc: datetime | None = None
-        self._taken_at_utc: datetime | None = None
+        self._written_at_utc: datetime | None = None
         self._used_at_utc: datetime | None = None
 
     def facts(self) -> CertificateFacts | None:
@@ -95,7 +95,7 @@ class ServedCertificate:
     def standing(self) -> CertificateStanding:
         """Return how it stands, for the inventory."""
         return CertificateStanding(
-            self.facts(), self._taken_at_utc, self._used_at_utc, self._complaint, self._complained_at_utc
+            self.facts(), self._written_at_utc, self._used_at_utc, self._complaint, self._complained_at_utc
         )
 
     def used(self) -> None:
@@ -129,7 +129,8 @@ class ServedCertificate:
             self._complain(error.what)
             return
         if self._loaded is None or self._loaded.facts.fingerprint != loaded.facts.fingerprint:
-            self._taken_at_utc, self._used_at_utc = self._clock.now_utc(), None
+            self._used_at_utc = None
+        self._written_at_utc = datetime.fromtimestamp(stamp[0][0] / 1e9, UTC)
         self._loaded, self._stamp, self._complaint, self._complained_at_utc = loaded, stamp, "", None
         log.info("smtp.certificate_loaded", names=loaded.facts.names, not_after_utc=loaded.facts.not_after_utc)
 

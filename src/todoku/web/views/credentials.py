@@ -15,7 +15,7 @@ from todoku.bus.errors import BusError
 from todoku.credentials.errors import CredentialError, CredentialUnknown
 from todoku.credentials.facts import NEEDED
 from todoku.credentials.installation import installation_rows, sender_domains
-from todoku.credentials.served_types import ServedKind, ServedRow
+from todoku.credentials.served_types import Place, ServedKind, ServedRow
 from todoku.credentials.sightings import SightingBook
 from todoku.credentials.types import Condition, Row
 from todoku.projects.types import Right
@@ -89,7 +89,7 @@ def _served(row: ServedRow) -> dict[str, Any]:
     return {
         "row": row,
         "kind": words.SERVED_KINDS[row.kind],
-        "place": words.PLACES[row.place],
+        "place": words.PLACES[row.place] if row.in_use or row.place is not Place.SIGNATURES else words.NOT_SIGNING,
         "word": words.CONDITIONS[row.condition],
         "percent": round(100 * row.life_left) if row.life_left is not None else None,
         "part": round(1000 * row.life_left) if row.life_left is not None else 0,
