@@ -1,10 +1,12 @@
 """Intake, end to end and durable: mails per second, and how soon a mail is visible.
 
-    python bench/intake.py [--json] [--mails N] [--connections C] [--rate R] [--database-url U --nats-url U]
+    python bench/intake.py [--json] [--mails N] [--connections C] [--readers N] [--rate R]
+                           [--database-url U --nats-url U]
 
-Real roles in processes of their own (intake and read), real engines in a home made for the run,
-a client that pipelines. Two phases:
+Real roles in processes of their own (one intake, N of read: as many as cores unless told otherwise), real engines in a
+home made for the run, a client that pipelines. Two phases:
   flood    N mails as fast as the door takes them; mails_per_second = N / (first byte sent to last mail in the book).
+           rss_mb: of each role at a quarter, at half and at the end of the mails: it must not grow with them.
   calm     mails at a steady rate (50/s for 10 s); p99_visible_seconds = from the 250 to the live event that pages
            follow, which is published after the transaction that puts the mail into the book.
 lost = answered with 250 but without a state in the book; doubled = arrived more often than answered with 250.
@@ -21,41 +23,33 @@ import json
 import logging
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 import uvloop
 
 if TYPE_CHECKING:
+    from bench.intake_stage import engines, free_port, open_port, prepare_project, roles
+    from bench.machine import resident_mb
     from bench.smtp_load import send_all
     from bench.varied_mails import VariedMails
 
     from todoku.bus.connection import Bus
 else:
+    from intake_stage import engines, free_port, open_port, prepare_project, roles
+    from machine import resident_mb
     from smtp_load import send_all
     from varied_mails import VariedMails
 
-START_WITHIN_SECONDS = 60.0
 FINISH_WITHIN_SECONDS = 600.0
 CALM_SECONDS = 10.0
-RUN_ROLE = """
-import sys
-from todoku.config.logging import set_up_logging
-from todoku.config.roles import run_roles
-from todoku.config.settings import load_settings
-set_up_logging()
-run_roles(sys.argv[1:], load_settings())
-"""  # as `todoku run ROLE` does
 
 
 @dataclass
@@ -64,9 +58,18 @@ class Options:
 
     mails: int
     connections: int
+    readers: int
     rate: float
     database_url: str
     nats_url: str
+
+
+class Stage(NamedTuple):
+    """A running installation. project: id and local part of an address; pids: the roles' processes."""
+
+    port: int
+    project: tuple[str, str]
+    pids: list[tuple[str, int]]
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Bench:
     project_id: str
     address: bytes
     port: int
+    pids: list[tuple[str, int]]
     answered: dict[UUID, float] = field(default_factory=dict)
     visible: dict[UUID, float] = field(default_factory=dict)
 
@@ -89,96 +93,6 @@ class Bench:
         now = time.monotonic()
         for arrival_id in msgspec.msgpack.decode(payload).get("arrival_ids", ()):
             self.visible.setdefault(UUID(arrival_id), now)
-
-
-# ---- setting up
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def engines(home: Path, options: Options) -> Iterator[tuple[str, str]]:
-    """Give (database URL, NATS URL): the ones named, or embedded ones in the home."""
-    if options.database_url and options.nats_url:
-        yield options.database_url, options.nats_url
-        return
-    from todoku.engines.nats import EmbeddedNats
-    from todoku.engines.postgres import EmbeddedPostgres
-
-    postgres, nats = EmbeddedPostgres(home), EmbeddedNats(home)
-    try:
-        yield postgres.start(), nats.start()
-    finally:
-        nats.stop()
-        postgres.stop()
-
-
-@contextlib.contextmanager
-def roles(home: Path, names: tuple[str, ...]) -> Iterator[None]:
-    """Run each role in a process of its own; stop them at the end."""
-    processes = []
-    try:
-        for name in names:
-            with (home / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-c", RUN_ROLE, name]
-                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-        yield
-    except BaseException:
-        for name in names:
-            sys.stderr.write(f"---- end of {name}.log\n{(home / f'{name}.log').read_text()[-3_000:]}\n")
-        raise
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.wait(30)
-
-
-def prepare_project() -> tuple[str, str]:
-    """Make tables, a project and one intake address; return project id and local part."""
-    from todoku.config.django_setup import migrate
-
-    migrate()
-    from todoku.kernel.clock import SystemClock
-    from todoku.projects import services
-    from todoku.projects.types import ProjectInfo
-
-    clock = SystemClock()
-    project_id = f"bench-{uuid4().hex[:12]}"
-    services.save_project(
-        ProjectInfo(
-            id=project_id,
-            name="Bench",
-            time_zone="Asia/Tokyo",
-            sender_name="Bench",
-            sender_address="bench@example.com",
-            postal_address="1-1 Example",
-            contact="03-0000-0000",
-        ),
-        clock=clock,
-    )
-    address = services.create_intake_address(project_id, shop_code=None, site=None, clock=clock)
-    return project_id, address.local_part
-
-
-async def open_port(port: int, what: str) -> None:
-    """Wait until somebody listens."""
-    deadline = time.monotonic() + START_WITHIN_SECONDS
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} did not start; look at its log in the home") from None
-            await asyncio.sleep(0.1)
-        else:
-            writer.close()
-            return
 
 
 # ---- measuring
@@ -198,24 +112,46 @@ async def until_in_book(bench: Bench, count: int) -> float:
     """Wait until that many arrivals have a state; return when that was seen (looked at 20 times a second)."""
     deadline = time.monotonic() + FINISH_WITHIN_SECONDS
     while time.monotonic() < deadline:
-        counts = await balance(bench)
-        if sum(counts.values()) - counts["arrived"] >= count:
+        if await in_book(bench) >= count:
             break
         await asyncio.sleep(0.05)
     return time.monotonic()
 
 
-async def flood(bench: Bench, samples: VariedMails, options: Options, warm: int) -> dict[str, float]:
+async def in_book(bench: Bench) -> int:
+    """Return how many arrivals have a state."""
+    counts = await balance(bench)
+    return sum(counts.values()) - counts["arrived"]
+
+
+async def memory_over(bench: Bench, first: int, mails: int) -> dict[str, list[float]]:
+    """Return each role's resident megabytes when a quarter, half and all of the mails are in the book.
+
+    first: how many were in it before.
+    """
+    readings: dict[str, list[float]] = {}
+    for share in (0.25, 0.5, 1.0):
+        await until_in_book(bench, first + int(share * mails))
+        for number, (name, pid) in enumerate(bench.pids):
+            readings.setdefault(f"{name}{number}", []).append(resident_mb(pid))
+    return readings
+
+
+async def flood(bench: Bench, samples: VariedMails, options: Options, warm: int) -> dict[str, Any]:
     """Flood, counting the warm-up mails as being in the book already."""
     mails = list(samples.take(options.mails, bench.address))
+    memory = asyncio.create_task(memory_over(bench, warm, options.mails))
     began = time.monotonic()
     refused = await send_all(bench.port, iter(mails), options.connections, bench.on_answer)
     last_answer = max(bench.answered.values(), default=began)
     ended = await until_in_book(bench, warm + len(bench.answered))
+    if refused:
+        memory.cancel()
     return {
         "mails_per_second": len(bench.answered) / (ended - began),
         "door_mails_per_second": len(bench.answered) / max(last_answer - began, 1e-9),
         "refused": len(refused),
+        "rss_mb": {} if refused else await memory,
     }
 
 
@@ -276,31 +212,31 @@ def bench_address() -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def prepared(nats_url: str, port: int, project: tuple[str, str]) -> AsyncIterator[Bench]:
+async def prepared(nats_url: str, stage: Stage) -> AsyncIterator[Bench]:
     """Give a bench whose door is open and knows the address."""
     from todoku.bus.connection import Bus
     from todoku.bus.streams import event_subject
     from todoku.intake.routes import publish_addresses
 
-    project_id, local_part = project
+    project_id, local_part = stage.project
     bus = await Bus.connect(nats_url, name="bench-intake")
-    bench = Bench(bus, project_id, f"{local_part}@in.todoku.example".encode("ascii"), port)
+    bench = Bench(bus, project_id, f"{local_part}@in.todoku.example".encode("ascii"), stage.port, stage.pids)
     try:
         await bus.declare()
         await publish_addresses(bus)
         live = await bus.subscribe_live(event_subject(project_id, "reservation"), bench.on_event)
-        await open_port(port, "the SMTP door")
+        await open_port(stage.port, "the SMTP door")
         yield bench
         await live.stop()
     finally:
         await bus.close()
 
 
-async def measure(options: Options, home: Path, nats_url: str, port: int, project: tuple[str, str]) -> dict[str, Any]:
+async def measure(options: Options, home: Path, nats_url: str, stage: Stage) -> dict[str, Any]:
     """Run both phases and the reference; return the report."""
-    async with prepared(nats_url, port, project) as bench:
+    async with prepared(nats_url, stage) as bench:
         samples = VariedMails()
-        await send_all(port, samples.take(20, bench.address), 2, bench.on_answer)  # wakes the roles up
+        await send_all(stage.port, samples.take(20, bench.address), 2, bench.on_answer)  # wakes the roles up
         await until_in_book(bench, 20)
         warm = len(bench.answered)
         report: dict[str, Any] = {}
@@ -329,19 +265,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--mails", type=int, default=5_000)
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--readers", type=int, default=len(os.sched_getaffinity(0)), help="processes of the role read")
     parser.add_argument("--rate", type=float, default=50.0, help="mails per second of the calm phase")
     parser.add_argument("--database-url", default="", help="a running, empty PostgreSQL instead of an embedded one")
     parser.add_argument("--nats-url", default="", help="a running NATS that nobody else reads from")
     given = parser.parse_args()
-    options = Options(given.mails, given.connections, given.rate, given.database_url, given.nats_url)
+    options = Options(given.mails, given.connections, given.readers, given.rate, given.database_url, given.nats_url)
     from todoku.config.logging import set_up_logging
 
     set_up_logging(level=logging.ERROR)
     home = Path(tempfile.mkdtemp(prefix="todoku-bench-"))
     home.chmod(0o755)  # the embedded PostgreSQL runs as another user when this runs as root
     try:
-        with engines(home, options) as (database_url, nats_url):
+        with engines(home, options.database_url, options.nats_url) as (database_url, nats_url):
             port = free_port()
             os.environ |= {
                 "TODOKU_HOME": str(home),
@@ -351,8 +288,8 @@ def main() -> int:
                 "TODOKU_MAIL_DOMAIN": "in.todoku.example",
             }
             project = prepare_project()
-            with roles(home, ("intake", "read")):
-                report = uvloop.run(measure(options, home, nats_url, port, project))
+            with roles(home, ["intake"] + ["read"] * options.readers) as pids:
+                report = uvloop.run(measure(options, home, nats_url, Stage(port, project, pids)))
     finally:
         shutil.rmtree(home, ignore_errors=True)
     if given.json:

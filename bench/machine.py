@@ -25,12 +25,17 @@ def busy_seconds() -> float:
 def peak_rss_mb(pid: int) -> float:
     """Return the most memory that the process ever had resident, with those that it started and that still live."""
     family = [fields[0] for fields in _all_stats() if pid in fields[:2]]
-    return round(sum(map(_own_peak_mb, family)), 1)
+    return round(sum(_own_mb(one, "VmHWM:") for one in family), 1)
 
 
-def _own_peak_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """Return the memory that the process has resident now."""
+    return round(_own_mb(pid, "VmRSS:"), 1)
+
+
+def _own_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     return 0.0
 
