@@ -8,6 +8,7 @@ STRATEGY  The protocol is the library `acme`'s (Certbot's), which waits on its s
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -25,10 +26,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwa import ES256
 from josepy.jwk import JWK
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from todoku.bus.errors import BusError
 from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.errors import BadCredential, RenewalFailed
+from todoku.credentials.proof import own_names
 from todoku.credentials.types import Renewed
 
 ACCOUNT_KEY: Final = "account_key_pem"
@@ -37,9 +40,14 @@ _AGREED: Final = "agreed"
 _ANSWER_SECONDS: Final = 30
 _MOST_NAMES: Final = 100  # of one certificate, at Let's Encrypt
 _LONGEST_WHY: Final = 400
+_MOST_BYTES: Final = 1024 * 1024  # of one answer; a chain has some kilobytes
+_WHOLE_SECONDS: Final = 180.0  # of one half of an order; the library gives an order 90
+_HANGING: Final = threading.BoundedSemaphore(4)  # halves that an authority in drops may keep from ending
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z")
 _CONTACT: Final = re.compile(r"[!-~]{1,64}@[!-~]{1,253}\Z")
 _KEPT: Final = "the old certificate, in use"
+
+_OUR_WORDS: Final = (requests.exceptions.InvalidURL, requests.exceptions.ContentDecodingError)
 
 Answer = TypeVar("Answer")
 
@@ -113,6 +121,12 @@ async def suggested_renewal(settings: Mapping[str, str], secrets: Mapping[str, s
     return await _on_a_thread(ask)
 
 
+def names_differ(settings: Mapping[str, str], secrets: Mapping[str, str]) -> bool:
+    """Tell whether the certificate is for other hosts than the settings want."""
+    own = x509.load_pem_x509_certificates(secrets["certificate_pem"].encode())[0]
+    return set(own_names(own)) != set(settings["domains"].split())
+
+
 def _begin(settings: Mapping[str, str], secrets: Mapping[str, str]) -> _Begun:
     asked = _open(settings, secrets)
     _log_in(asked, settings, secrets)
@@ -144,6 +158,8 @@ def _open(settings: Mapping[str, str], secrets: Mapping[str, str]) -> client.Cli
     key = JWK.load(secrets[ACCOUNT_KEY].encode())
     network = client.ClientNetwork(key, alg=ES256, user_agent="Todoku", timeout=_ANSWER_SECONDS)
     network.session.trust_env = False
+    network.session.headers["Accept-Encoding"] = "identity"  # what is unpacked has no bound
+    network.session.headers["Connection"] = "close"  # an order may be left at any moment, and nobody would close it
     network.session.adapters.clear()
     network.session.mount("", _OneServer(settings["directory"], settings.get("ca", "")))
     return client.ClientV2(client.ClientV2.get_directory(settings["directory"], network), network)
@@ -185,7 +201,15 @@ class _OneServer(HTTPAdapter):
         if _origin(request.url or "") != self._origin:
             host = urlsplit(request.url or "").hostname
             raise requests.exceptions.InvalidURL(f"the directory sends us to another server, {host}")
-        return super().send(request, *args, **{**kwargs, "verify": self._verify})
+        answer = super().send(request, *args, **{**kwargs, "verify": self._verify, "stream": True})
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise requests.exceptions.ContentDecodingError("an answer is packed, though nobody asked for that")
+        content = answer.raw.read(_MOST_BYTES + 1, decode_content=False)
+        answer.raw.close()
+        if len(content) > _MOST_BYTES:
+            raise requests.exceptions.InvalidURL("an answer is larger than any that there should be")
+        answer.raw = HTTPResponse(io.BytesIO(content), answer.raw.headers, answer.raw.status, preload_content=False)
+        return answer
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -199,10 +223,13 @@ def _new_key() -> str:
 
 
 async def _on_a_thread(call: Callable[[], Answer]) -> Answer:
-    """Return what the call returns; raises RenewalFailed. When it is not waited for any more, nobody waits for it.
+    """Return what the call returns, or raise RenewalFailed, after _WHOLE_SECONDS at the latest.
 
-    The thread is a daemon: an authority that is slow must not keep a process from ending.
+    The thread is a daemon: an authority that is slow must not keep a process from ending. One that answers in drops
+    keeps a few threads at the most.
     """
+    if not _HANGING.acquire(blocking=False):
+        raise RenewalFailed("the authority has not answered earlier orders to their end", kept=_KEPT)
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Answer] = loop.create_future()
 
@@ -223,19 +250,25 @@ async def _on_a_thread(call: Callable[[], Answer]) -> Answer:
         except Exception as error:  # noqa: BLE001  # odd answers break the library in any way, and somebody waits
             failed = RenewalFailed(f"the authority did not give a certificate: {_words(error)}", kept=_KEPT)
             failed.__cause__ = error
+        finally:
+            _HANGING.release()
         try:
             loop.call_soon_threadsafe(settle, answer, failed)
         except RuntimeError:
             return  # the loop is closed
 
     threading.Thread(target=run, name="acme", daemon=True).start()
-    return await future
+    try:
+        async with asyncio.timeout(_WHOLE_SECONDS):
+            return await future
+    except TimeoutError as error:
+        raise RenewalFailed("the authority did not answer in time, or only in drops", kept=_KEPT) from error
 
 
 def _words(error: BaseException) -> str:
     """Return what went wrong on one printable line; an authority's words hold nothing secret of ours."""
     said = str(error) or type(error).__name__
-    if isinstance(error, requests.RequestException) and not isinstance(error, requests.exceptions.InvalidURL):
+    if isinstance(error, requests.RequestException) and not isinstance(error, _OUR_WORDS):
         said = f"it can't be asked ({type(error).__name__})"
     elif not isinstance(error, acme_errors.Error | requests.RequestException):
         said = f"its answer is not understood ({type(error).__name__}: {said})"

@@ -22,7 +22,7 @@ import structlog
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.bus.streams import CREDENTIALS_BUCKET
-from todoku.credentials.acme import suggested_renewal
+from todoku.credentials.acme import names_differ, suggested_renewal
 from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher
 from todoku.credentials.errors import CredentialError, RenewalFailed
@@ -190,18 +190,24 @@ class Renewer:
         return left is not None and left < DUE_BELOW + _jitter(record.key)
 
     async def _is_asked_for(self, record: CredentialRecord, notes: Notes) -> bool:
-        """Tell whether the authority wants a certificate to be renewed now (RFC 9773); it is asked every six hours."""
+        """Tell whether a certificate is to be ordered before its time: for other hosts, or because the authority asks.
+
+        It is asked every six hours (RFC 9773).
+        """
         if record.renewal["by"] != "acme" or notes.renewal_why or not record.current.facts.fingerprint:
             return False
         now_seconds = self._clock.monotonic_seconds()
         ask_again_seconds, suggested_utc = self._suggested.get(record.key, (now_seconds, None))
-        if now_seconds >= ask_again_seconds:
-            try:
-                secrets = self._cipher.open(record.key, record.current.sealed)
+        try:
+            secrets = self._cipher.open(record.key, record.current.sealed)
+            if names_differ(record.renewal, secrets):
+                return True
+            if now_seconds >= ask_again_seconds:
+                self._suggested[record.key] = (now_seconds + _ASK_AGAIN_SECONDS, suggested_utc)
                 suggested_utc = await suggested_renewal(record.renewal, secrets)
-            except CredentialError as error:
-                log.warning("credential.suggestion_not_had", credential=record.credential_id, error=error.what)
-            self._suggested[record.key] = (now_seconds + _ASK_AGAIN_SECONDS, suggested_utc)
+                self._suggested[record.key] = (now_seconds + _ASK_AGAIN_SECONDS, suggested_utc)
+        except CredentialError as error:
+            log.warning("credential.suggestion_not_had", credential=record.credential_id, error=error.what)
         return suggested_utc is not None and self._clock.now_utc() >= suggested_utc
 
     def _pause(self, record: CredentialRecord, left: float | None) -> timedelta:

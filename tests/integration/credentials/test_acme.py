@@ -6,6 +6,7 @@ The authority is Pebble, Let's Encrypt's own test server, which rejects good non
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import smtplib
 import socket
@@ -214,6 +215,9 @@ async def test_an_account_is_made_once_and_its_key_is_in_no_row(
     await book.renew_by(INSTALLATION, "mx", pebble.settings(HOST, "other.shop.example"))
     again = SecretCipher([KEY]).open(record.key, (await book.record(INSTALLATION, "mx")).current.sealed)
     assert again == opened, "other settings keep the account and the certificate"
+    assert await renewer.renew_due() == [record.key], "another host is wanted in it"
+    assert await renewer.renew_due() == []
+    assert pebble.accounts() == before + 1
 
 
 async def test_a_name_that_does_not_lead_to_us_keeps_the_old_certificate_and_says_why(
@@ -322,6 +326,30 @@ async def test_a_directory_that_says_nonsense_is_one_that_failed(told: dict[str,
             await renew({**settings, "directory": url}, {ACCOUNT_KEY: new_account_key()}, Tools(CLOCK, shelf))
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "words"),
+    [
+        (b"[" * 1_100_000, {}, "larger than any"),
+        (gzip.compress(b"{}" * 1000), {"Content-Encoding": "gzip"}, "packed"),
+        (b"[" * 100_000, {}, "not understood"),
+    ],
+)
+async def test_an_answer_is_bounded(body: bytes, headers: dict[str, str], words: str, shelf: ChallengeShelf) -> None:
+    async def say(_request: web.Request) -> web.Response:
+        return web.Response(body=body, headers=headers)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", say)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/dir"
+    settings = {"by": "acme", "directory": url, "domains": HOST, "contact": "o@s.example", "terms": "agreed"}
+    with pytest.raises(RenewalFailed, match=words):
+        await renew(settings, {ACCOUNT_KEY: new_account_key()}, Tools(CLOCK, shelf))
+    await runner.cleanup()
+
+
 async def test_an_authority_that_is_away_or_shows_a_certificate_that_nobody_believes(
     pebble: Pebble, shelf: ChallengeShelf
 ) -> None:
@@ -330,6 +358,31 @@ async def test_an_authority_that_is_away_or_shows_a_certificate_that_nobody_beli
     for settings in (away, pebble.settings(HOST, ca="")):
         with pytest.raises(RenewalFailed, match="can't be asked"):
             await renew(settings, secrets, Tools(CLOCK, shelf))
+
+
+async def test_an_order_that_is_broken_off_leaves_no_answer_behind(
+    bus: Bus, book: CredentialBook, pebble: Pebble, shelf: ChallengeShelf
+) -> None:
+    asked = asyncio.Event()
+
+    class Slow(ChallengeShelf):
+        async def find(self, token: str) -> str | None:
+            asked.set()
+            await asyncio.Event().wait()
+            return None
+
+    stop = asyncio.Event()
+    async with _web_role(pebble.http_port, Slow(bus, CLOCK)):
+        await _wanted(book, pebble.settings(HOST))
+        renewing = asyncio.create_task(Renewer(bus, SecretCipher([KEY]), CLOCK).run(stop))
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await asked.wait()
+        assert await _challenges(bus)
+        stop.set()
+        async with asyncio.timeout(5):
+            await renewing
+    assert await _challenges(bus) == []
+    assert (await _row(book)).notes.renewal_why == "", "it was not its fault"
 
 
 async def test_who_is_not_waited_for_does_not_keep_the_process(shelf: ChallengeShelf) -> None:
