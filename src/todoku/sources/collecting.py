@@ -1,8 +1,9 @@
 """Look at a source again and again, and let each of its mails arrive once.
 
 STRATEGY  A look lists all that the source has; what has not arrived by its key is fresh and fetched, newest first, a
-          few at once. What has arrived is known from the bus, never from a flag or a position at the source, so
-          whatever was lost, killed or put back there is seen at the next look. Nothing is removed at the source.
+          few at once, and kept, more at once (`hands`). What has arrived is known from the bus, never from a flag or a
+          position at the source, so whatever was lost, killed or put back there is seen at the next look. Nothing is
+          removed at the source.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from todoku.kernel.waiting import rest
 from todoku.sources.arrivals import ArrivalWriter
 from todoku.sources.arrived_keys import ArrivedKeys
 from todoku.sources.errors import CannotFetch, CannotLook, MailVanished, NotKept
+from todoku.sources.hands import Hands
 from todoku.sources.types import Fetch, Listed, Look, MailSource, NoticingSource
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 8  # mails in memory: 8 of 64 MB at most
+FETCHED_AT_ONCE: Final = 8
 POLL_SECONDS: Final = 60.0
 SAVE_AFTER_MAILS: Final = 1_000
 _BACK_OFF: Final = BackOff(base_seconds=1.0, cap_seconds=60.0)
@@ -170,32 +172,42 @@ class Collector:
     async def _fetch_all(self, fresh: list[Listed], tally: _Tally, stop: asyncio.Event) -> None:
         """Fetch a few at once; end early, with every mail in hand finished, when nothing more can be had or kept."""
         waiting = iter(fresh)
+        hands = Hands()
+
+        async def keep(one: Listed, raw: bytes, share: int) -> None:
+            try:
+                await self._keep(one, raw, tally)
+            finally:
+                hands.give_back(share)
 
         async def carry() -> None:
             for one in waiting:
-                await self._one(one, tally)
+                raw = await self._fetch(one, tally)
+                if raw is not None:
+                    group.create_task(keep(one, raw, await hands.take(len(raw))))
                 tally.stopped = stop.is_set()
                 if tally.must_end:
                     return
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(fresh))):
+            for _ in range(min(FETCHED_AT_ONCE, len(fresh))):
                 group.create_task(carry())
 
-    async def _one(self, one: Listed, tally: _Tally) -> None:
-        place = self._place
+    async def _fetch(self, one: Listed, tally: _Tally) -> bytes | None:
+        """Return the mail; None when the tally says why there is none."""
         try:
-            raw = await self._mails.fetch(one.key)
+            return await self._mails.fetch(one.key)
         except CannotLook as error:
             tally.gone = error
-            return
         except MailVanished:
             tally.vanished += 1
-            return
         except CannotFetch as error:
             tally.failed.append((one.key, error.what))
-            log.warning("source.could_not_fetch", source=place.source, key=one.key, error=error.what)
-            return
+            log.warning("source.could_not_fetch", source=self._place.source, key=one.key, error=error.what)
+        return None
+
+    async def _keep(self, one: Listed, raw: bytes, tally: _Tally) -> None:
+        place = self._place
         try:
             await self._writer.accept(
                 raw,

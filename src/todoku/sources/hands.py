@@ -1,0 +1,36 @@
+"""How many fetched mails may be held while they are being kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+MOST_OCTETS: Final = 64 * 1024 * 1024
+LEAST_EACH: Final = 1024 * 1024  # what any mail counts as: so 64 at most
+
+
+class Hands:
+    """Room for mails between their source and vault and bus; of one event loop.
+
+    Vault and bus store together what comes together, so many small mails at once are cheap; large ones fill the room
+    alone, and one that is larger than the room is taken when nothing else is held.
+    """
+
+    def __init__(self, most_octets: int = MOST_OCTETS) -> None:
+        self._most = most_octets
+        self._held = 0
+        self._freed = asyncio.Event()
+
+    async def take(self, octets: int) -> int:
+        """Wait until there is room and return what is to be given back."""
+        share = max(octets, LEAST_EACH)
+        while self._held and self._held + share > self._most:
+            self._freed.clear()
+            await self._freed.wait()
+        self._held += share
+        return share
+
+    def give_back(self, share: int) -> None:
+        """Make room again."""
+        self._held -= share
+        self._freed.set()
