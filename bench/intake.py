@@ -4,12 +4,14 @@
                            [--database-url U --nats-url U]
 
 Real roles in processes of their own (one intake, N of read: as many as cores unless told otherwise), real engines in a
-home made for the run, a client that pipelines. Two phases:
+home made for the run, a client that pipelines. Three phases:
   flood    N mails as fast as the door takes them; mails_per_second = N / (first byte sent to last mail in the book).
            rss_mb: of each role at a quarter, at half and at the end of the mails: it must not grow with them.
+  fetch    N more mails that lie in a Maildir when it becomes a source: fetched_mails_per_second = N / (source added to
+           last mail in the book).
   calm     mails at a steady rate (50/s for 10 s); p99_visible_seconds = from the 250 to the live event that pages
            follow, which is published after the transaction that puts the mail into the book.
-lost = answered with 250 but without a state in the book; doubled = arrived more often than answered with 250.
+lost = answered with 250 or fetched, but without a state in the book; doubled = arrived more often than that.
 Reference in the same run: the same client and mails into Postfix's `smtp-sink -d`, which writes each mail to a file
 without fsync and reads nothing (missing? `apt install postfix`).
 """
@@ -155,6 +157,28 @@ async def flood(bench: Bench, samples: VariedMails, options: Options, warm: int)
     }
 
 
+async def fetch(bench: Bench, samples: VariedMails, options: Options, home: Path) -> dict[str, float]:
+    """Let a Maildir full of mails become a source, as after an outage."""
+    from todoku.sources.registry import SourceBook, SourceEntry
+
+    folder = home / "maildir"
+    for name in ("cur", "new", "tmp"):
+        (folder / name).mkdir(parents=True)
+    for number, (_, content) in enumerate(samples.take(options.mails, bench.address)):
+        (folder / "new" / f"{number}.bench").write_bytes(content.replace(b"\r\n..", b"\r\n."))
+    before = await in_book(bench)
+    began = time.monotonic()
+    entry = SourceEntry(
+        project_id=bench.project_id, source="maildir-bench", kind="maildir", settings={"folder": str(folder)}
+    )
+    await SourceBook(bench.bus).add(entry)
+    ended = await until_in_book(bench, before + options.mails)
+    return {
+        "fetched_mails_per_second": options.mails / (ended - began),
+        "fetched_lost": before + options.mails - await in_book(bench),
+    }
+
+
 async def calm(bench: Bench, samples: VariedMails, options: Options) -> dict[str, float]:
     """Send at a steady rate and measure how soon each mail is visible."""
     before = set(bench.answered)
@@ -242,8 +266,9 @@ async def measure(options: Options, home: Path, nats_url: str, stage: Stage) -> 
         report: dict[str, Any] = {}
         bench.answered.clear()
         report |= await flood(bench, samples, options, warm)
+        report |= await fetch(bench, samples, options, home)
         report |= await calm(bench, samples, options)
-        answered = len(bench.answered) + warm
+        answered = len(bench.answered) + warm + options.mails  # those that were fetched are told of by their source
         await until_in_book(bench, answered)
         counts = await balance(bench)
         recorded = sum(counts.values()) - counts["arrived"]
