@@ -202,10 +202,12 @@ class _OneServer(HTTPAdapter):
             host = urlsplit(request.url or "").hostname
             raise requests.exceptions.InvalidURL(f"the directory sends us to another server, {host}")
         answer = super().send(request, *args, **{**kwargs, "verify": self._verify, "stream": True})
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise requests.exceptions.ContentDecodingError("an answer is packed, though nobody asked for that")
-        content = answer.raw.read(_MOST_BYTES + 1, decode_content=False)
-        answer.raw.close()
+        try:
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise requests.exceptions.ContentDecodingError("an answer is packed, though nobody asked for that")
+            content = answer.raw.read(_MOST_BYTES + 1, decode_content=False)
+        finally:
+            answer.raw.close()
         if len(content) > _MOST_BYTES:
             raise requests.exceptions.InvalidURL("an answer is larger than any that there should be")
         answer.raw = HTTPResponse(io.BytesIO(content), answer.raw.headers, answer.raw.status, preload_content=False)

@@ -1,6 +1,6 @@
 """Certificates from an authority (RFC 8555): ordered, proven by our door, shown to a client; and what goes wrong.
 
-The authority is Pebble, Let's Encrypt's own test server, which rejects good nonces now and then on purpose.
+The authority is Pebble, Let's Encrypt's own test server.
 """
 
 from __future__ import annotations
