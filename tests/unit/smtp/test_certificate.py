@@ -194,3 +194,41 @@ def test_both_paths_reach_a_child_process() -> None:
     settings = load_settings(given)
     assert (settings.smtp_certificate, settings.smtp_certificate_key) == tuple(given.values())
     assert load_settings(settings.environment()) == settings
+
+
+def test_the_standing_tells_of_use_and_of_trouble(
+    files: CertificateFiles, served: ServedCertificate, clock: VirtualClock
+) -> None:
+    served.check()
+    assert served.standing().facts is None
+    assert "No such file" in served.standing().trouble
+    assert served.standing().trouble_at_utc == clock.now_utc()
+    files.renew("one.example")
+    served.check_at_once()
+    assert (served.standing().trouble, served.standing().trouble_at_utc) == ("", None)
+    assert served.standing().used_at_utc is None
+    served.used()
+    used_at_utc = clock.now_utc()
+    clock.advance(CHECK_SECONDS)
+    files.write(files.certificate, b"rubbish")
+    served.check()
+    standing = served.standing()
+    assert standing.facts is not None
+    assert (standing.used_at_utc, standing.trouble_at_utc) == (used_at_utc, clock.now_utc())
+    files.renew("two.example")
+    served.check_at_once()
+    assert served.standing().used_at_utc is None, "the new one was not used yet"
+    assert served.standing().trouble == ""
+
+
+def test_files_that_were_away_for_a_while_leave_no_trouble_behind(
+    files: CertificateFiles, served: ServedCertificate, clock: VirtualClock, tmp_path: Path
+) -> None:
+    files.renew("one.example")
+    served.check()
+    files.certificate.rename(tmp_path / "away")
+    served.check_at_once()
+    assert "No such file" in served.standing().trouble
+    (tmp_path / "away").rename(files.certificate)
+    served.check_at_once()
+    assert served.standing().trouble == ""
