@@ -103,5 +103,7 @@ def test_odd_commands_are_answered_clearly(todoku: Todoku, tmp_path: Path) -> No
             "-c",
             "imap-1",
         )
+        listed = todoku.run("credential", "list", "-p", PROJECT, "--json")
+        assert json.loads(listed)[0]["used_by"] == ["imap-1"]
         tried = todoku.run("source", "test", "-p", PROJECT, "imap-1", expect=1)
         assert "FAIL  imap-1: unreachable: 127.0.0.1:1" in tried

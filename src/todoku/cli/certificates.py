@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from todoku.bus.connection import Bus
 from todoku.cli.bus_calls import with_bus
-from todoku.cli.campaign_base import AsJson, table
-from todoku.cli.credentials import Name, Public, Secret, read_secrets, settings_of, shown_moment
+from todoku.cli.campaign_base import AsJson
+from todoku.cli.inventory_base import CLOCK, Name, Public, Secret, read_secrets, settings_of, show_installation
 from todoku.config.collectors import open_inventory
 from todoku.config.settings import Settings
 from todoku.credentials.errors import CredentialExists
 from todoku.credentials.hooks import require_renewal
 from todoku.credentials.installation import installation_rows
 from todoku.credentials.proof import require_servable
-from todoku.credentials.served_types import ServedKind, ServedRow
 from todoku.credentials.sightings import SightingBook
 from todoku.credentials.types import INSTALLATION
-from todoku.kernel.clock import SystemClock
 from todoku.sources.credentials import CredentialKind
 
 app = typer.Typer(no_args_is_help=True, help="Certificates that our doors show, and what else the installation shows.")
-
-CLOCK = SystemClock()
 
 
 @app.command("order")
@@ -130,48 +125,3 @@ def ask_dns(as_json: AsJson = False) -> None:
 
     with_bus(call)
     show_installation(as_json=as_json, keys_only=True)
-
-
-def show_installation(*, as_json: bool, keys_only: bool = False) -> None:
-    """Print the installation's rows."""
-    rows = with_bus(
-        lambda settings, bus: installation_rows(open_inventory(settings, bus, CLOCK), SightingBook(bus, CLOCK), CLOCK)
-    )
-    documents = [_document(row) for row in rows if row.kind is ServedKind.DKIM_KEY or not keys_only]
-    if as_json:
-        print(json.dumps(documents, ensure_ascii=False))
-        return
-    if not documents:
-        print("No door shows a certificate, and nothing is signed: todoku certificate order --help, todoku dkim new")
-        return
-    names = ("name", "kind", "machine", "condition", "ends", "used_at", "dns", "why")
-    shown = [[str(one[key] or "") for key in names] for one in documents]
-    table(("name", "kind", "machine", "condition", "ends", "last use", "DNS", "why"), shown)
-
-
-def _document(row: ServedRow) -> dict[str, Any]:
-    notes = row.notes
-    return {
-        "name": row.name,
-        "kind": row.kind.value,
-        "place": row.place.value,
-        "machine": row.machine,
-        "condition": row.condition.value,
-        "issuer": row.facts.issuer,
-        "begins": shown_moment(row.facts.not_before_utc),
-        "ends": shown_moment(row.facts.not_after_utc),
-        "life_left": round(row.life_left, 3) if row.life_left is not None else None,
-        "fingerprint": row.facts.fingerprint,
-        "in_use": row.in_use,
-        "since": shown_moment(row.since_utc),
-        "used_at": shown_moment(notes.used_at_utc),
-        "seen_at": shown_moment(row.seen_at_utc),
-        "renewed_by": row.renewed_by,
-        "renewal_at": shown_moment(notes.renewal_at_utc),
-        "why": notes.renewal_why,
-        "credential": row.credential_id,
-        "shown_by": row.shown_by,
-        "dns": row.dns.finding.value if row.dns is not None else None,
-        "dns_asked_at": shown_moment(row.dns.asked_at_utc) if row.dns is not None else None,
-        "record": row.record,
-    }

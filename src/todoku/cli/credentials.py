@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from todoku.bus.connection import Bus
 from todoku.cli.bus_calls import with_bus
 from todoku.cli.campaign_base import AsJson, Project, require_project, table
+from todoku.cli.inventory_base import Name, Public, Secret, read_secrets, settings_of, show_installation, shown_moment
 from todoku.config.collectors import open_inventory
+from todoku.config.settings import Settings
 from todoku.credentials.cipher import new_key
-from todoku.credentials.errors import BadCredential
 from todoku.credentials.types import Row
 from todoku.kernel.clock import SystemClock
 from todoku.sources.credentials import CredentialKind
+from todoku.sources.registry import SourceBook, SourceEntry
 
 app = typer.Typer(no_args_is_help=True, help="Keep, replace and list credentials; nothing here shows a secret.")
-
-Name = Annotated[str, typer.Argument(metavar="CREDENTIAL", help="Its short name, such as imap-ginza-2026.")]
-Public = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="What is no secret: username=…")]
-Secret = Annotated[
-    list[str], typer.Option("--secret", metavar="NAME=FILE", help="A secret, from a file; - = standard input.")
-]
 
 
 @app.command("add")
@@ -73,14 +67,19 @@ def list_all(
 ) -> None:
     """List the inventory: kind, condition, life left, last use. Never a secret."""
     if installation:
-        from todoku.cli.certificates import show_installation
-
         show_installation(as_json=as_json)
         return
     if not project:
         raise typer.BadParameter("name a project by -p, or give --installation")
-    rows = with_bus(lambda settings, bus: open_inventory(settings, bus, SystemClock()).rows(project))
-    documents = [_document(row) for row in rows]
+
+    async def ask(settings: Settings, bus: Bus) -> tuple[list[Row], list[SourceEntry]]:
+        return await open_inventory(settings, bus, SystemClock()).rows(project), await SourceBook(bus).list(project)
+
+    rows, entries = with_bus(ask)
+    documents = [
+        _document(row) | {"used_by": [one.source for one in entries if row.credential_id in one.credential_ids]}
+        for row in rows
+    ]
     if as_json:
         print(json.dumps(documents, ensure_ascii=False))
         return
@@ -117,29 +116,6 @@ def encrypt_anew() -> None:
     print(f"{count} credentials are encrypted with the newest key; older keys may be taken away.")
 
 
-def settings_of(hook: str, public: list[str]) -> dict[str, str]:
-    """Return how a hook is kept, {} = by hand."""
-    return {} if hook == "hand" else {"by": hook, **read_secrets(public, [])}
-
-
-def read_secrets(public: list[str], secret: list[str]) -> dict[str, str]:
-    """Return values that were typed and those read from files; raises BadCredential, BadParameter."""
-    values = {}
-    for pair in [*public, *secret]:
-        name, found, value = pair.partition("=")
-        if not found or not name:
-            raise typer.BadParameter(f"{pair!r} must be NAME=VALUE")
-        values[name] = value
-    for pair in secret:
-        name, _, file = pair.partition("=")
-        try:
-            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadCredential(f"the secret {name} can't be read from {file}: {error}") from error
-        values[name] = text if name.endswith("_pem") else text.rstrip("\r\n")
-    return values
-
-
 def _document(row: Row) -> dict[str, Any]:
     facts, notes = row.facts, row.notes
     return {
@@ -159,8 +135,3 @@ def _document(row: Row) -> dict[str, Any]:
         "has_candidate": row.has_candidate,
         "note": row.note,
     }
-
-
-def shown_moment(moment: datetime | None) -> str | None:
-    """Return a moment as JSON shows it."""
-    return moment.isoformat(timespec="seconds") if moment is not None else None
