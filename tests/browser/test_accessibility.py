@@ -11,7 +11,8 @@ from tests.browser.conftest import LiveSite, Visitor
 
 PAGES = (
     "/", "/online", "/book?q=@", "/mails", "/guests", "/campaigns", "/campaigns/new", "/campaigns/away",
-    "/campaigns/calendar", "/campaigns/calendar?view=week", "/demo/outbox",
+    "/sources", "/sources/new?kind=imap", "/credentials", "/credentials/new?kind=password", "/campaigns/calendar",
+    "/campaigns/calendar?view=week", "/demo/outbox",
 )  # fmt: skip
 # a page, and the link on it that leads to the page to be tried
 FIRST_LINKS = (
