@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
+from tests.integration.credentials.pebble import Pebble, free_port, running
 
 from todoku.bus.connection import Bus
 from todoku.bus.streams import CREDENTIALS_BUCKET, OWNERS_BUCKET, SOURCES_BUCKET
+from todoku.credentials.challenges import ChallengeShelf
 from todoku.credentials.cipher import SecretCipher, new_key
 from todoku.credentials.inventory import CredentialBook
 from todoku.kernel.clock import SystemClock
@@ -36,3 +38,14 @@ def project() -> str:
 @pytest.fixture
 def book(bus: Bus) -> CredentialBook:
     return CredentialBook(bus, SecretCipher([KEY]), SystemClock())
+
+
+@pytest.fixture
+async def shelf(bus: Bus) -> ChallengeShelf:
+    return ChallengeShelf(bus, SystemClock())
+
+
+@pytest.fixture(scope="module")
+def pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
+    with running(tmp_path_factory.mktemp("pebble"), free_port()) as authority:
+        yield authority
