@@ -17,6 +17,10 @@ from todoku.mail.types import Attachment
 MAX_HEADER_LINES = 16
 """Header lines of a forwarded mail that are looked at; mail programs write four to six."""
 
+MAX_HEADER_CHARACTERS = 1_000
+"""The longest value of a header line that is kept. Looking for an address costs the square of its length: 12 minutes
+for a line of 400,000 letters."""
+
 _MARKER = re.compile(
     r"^[ >]*(?:-{2,} ?(?:Forwarded message|Original Message|転送メッセージ|転送されたメッセージ|元のメッセージ)"
     r" ?-{0,40}|Begin forwarded message:|転送されたメッセージ:)[ -]*$",
@@ -69,7 +73,9 @@ def find_inner(text: str, folded: str) -> Inner | None:
         line = folded[position:line_end]
         match = _HEADER_LINE.match(line)
         if match is not None:
-            found.setdefault(match["name"].casefold(), text[position + match.start("value") : line_end].strip())
+            begin = position + match.start("value")
+            value = text[begin : min(line_end, begin + MAX_HEADER_CHARACTERS)]
+            found.setdefault(match["name"].casefold(), value.strip())
         elif found or line.strip():
             break
         position = line_end

@@ -27,7 +27,7 @@ _VALUE_ATTRIBUTES = ("content", "href", "datetime", "src", "value")
 
 
 def json_ld_blocks(html: str) -> Iterator[str]:
-    """Yield the text of each `<script type="application/ld+json">`, in order."""
+    """Yield the text of each `<script type="application/ld+json">`, in order; one that does not end runs to the end."""
     html = html[:MAX_HTML_CHARACTERS]
     position = 0
     while (script := _SCRIPT.search(html, position)) is not None:
@@ -36,10 +36,10 @@ def json_ld_blocks(html: str) -> Iterator[str]:
             position = script.end()
             continue
         end = _SCRIPT_END.search(html, opening.end())
+        if "ld+json" in opening["attributes"].lower():
+            yield html[opening.end() : end.start() if end is not None else len(html)]
         if end is None:
             return
-        if "ld+json" in opening["attributes"].lower():
-            yield html[opening.end() : end.start()]
         position = end.end()
 
 

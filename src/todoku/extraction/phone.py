@@ -19,7 +19,7 @@ def to_e164(written: str, *, country: str = "JP") -> str | None:
     country: where a number without + is at home. A masked number (`090****0000`) is None: half a number would join
     strangers. Plain Japanese numbers take a fast path that a property test holds equal to phonenumbers.
     """
-    folded = fold_for_matching(written).strip()
+    folded = fold_for_matching(written).replace("ー", "-").strip()  # typed for a hyphen with a Japanese keyboard
     if not _NUMBER_ONLY.match(folded):
         return None
     if country == "JP":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
 
@@ -23,6 +24,9 @@ from todoku.mail.parse import parse_mail
 from todoku.mail.types import ParsedMail
 
 MAX_FORWARDED_DEPTH = 3
+MAX_ATTACHED_MAILS = 200
+"""How many attached mails are looked at, those inside of attached ones with them: 200 in each of 200 cost minutes."""
+
 MAX_TEXT_CHARACTERS = 400_000
 """How much of a body is looked at; a notification has under 5,000."""
 
@@ -40,16 +44,17 @@ def read_mail(raw: bytes, *, received_at: datetime) -> Reading:
 
 def read_parsed(parsed: ParsedMail, *, received_at: datetime) -> Reading:
     """Read a mail that is parsed already; as read_mail."""
-    return _read(parsed, require_aware(received_at), depth=0)
+    return _read(parsed, require_aware(received_at), depth=0, looks=iter(range(MAX_ATTACHED_MAILS)))
 
 
-def _read(parsed: ParsedMail, received_at: datetime, *, depth: int) -> Reading:
+def _read(parsed: ParsedMail, received_at: datetime, *, depth: int, looks: Iterator[int]) -> Reading:
+    """Read one mail, or one that is attached to it. looks: an element for each attached mail that may be looked at."""
     letter, site = _letter(parsed, received_at)
     issued_at = letter.date if letter.date is not received_at else None
     if site is not None:
         return _read_by_definition(site, letter, parsed, issued_at)
     base = _without_facts(parsed, issued_at, notice=NoticeKind.OTHER)
-    reading = _read_attached(parsed, received_at, depth) or read_markup(compiled_sites(), parsed, base)
+    reading = _read_attached(parsed, received_at, depth, looks) or read_markup(compiled_sites(), parsed, base)
     if reading is not None:
         return reading
     site = _site_of_marks(letter)
@@ -101,16 +106,16 @@ def _site_of_marks(letter: Letter) -> CompiledSite | None:
     return None
 
 
-def _read_attached(parsed: ParsedMail, received_at: datetime, depth: int) -> Reading | None:
+def _read_attached(parsed: ParsedMail, received_at: datetime, depth: int, looks: Iterator[int]) -> Reading | None:
     """Return the reading of the first attached mail that is of a known site, or None."""
     if depth >= MAX_FORWARDED_DEPTH or not parsed.attachments:
         return None
-    for raw in attached_mails(parsed.attachments):
+    for raw, _ in zip(attached_mails(parsed.attachments), looks, strict=False):
         try:
             inner = parse_mail(raw)
         except Unreadable:
             continue  # the mail around it is read for itself
-        reading = _read(inner, received_at, depth=depth + 1)
+        reading = _read(inner, received_at, depth=depth + 1, looks=looks)
         if reading.site is not None:
             return replace(reading, lossy_characters=reading.lossy_characters + parsed.lossy_characters)
     return None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from todoku.extraction.microdata import json_ld_blocks, microdata_items
+from todoku.extraction.microdata import MAX_HTML_CHARACTERS, json_ld_blocks, microdata_items
 
 MAX_DEPTH = 32
 MAX_NODES = 20_000
@@ -31,10 +31,13 @@ class BrokenMarkup(ValueError):
 def find_reservations(html: str, types: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the reservations of the wanted types, JSON-LD first, each as a nested dict with plain property names.
 
-    Raises BrokenMarkup when a JSON-LD block names a wanted type and is not JSON even after mending.
+    Raises BrokenMarkup when a JSON-LD block names a wanted type and is not JSON even after mending, and when one is
+    named beyond the characters that are read: a reservation is never overlooked in silence.
     """
     if "schema.org" not in html:
         return []
+    if len(html) > MAX_HTML_CHARACTERS and any(html.find(name, MAX_HTML_CHARACTERS) >= 0 for name in types):
+        raise BrokenMarkup("a reservation is named too far behind")
     found: list[dict[str, Any]] = []
     for source in json_ld_blocks(html):
         for value in _json_values(source, types):
