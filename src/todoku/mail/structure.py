@@ -52,7 +52,8 @@ class StructureReader:
         self._limits = limits
         self._header_bytes_left = limits.header_bytes
         self._parts_left = limits.parts
-        self._scan_bytes_left = 8 * limits.mail_bytes
+        # each level of a large part is a copy that stays until the part is read
+        self._scan_bytes_left = 4 * limits.mail_bytes
 
     def read(self, raw: bytes) -> list[tuple[str, str]]:
         """Return the header fields in order (raw values by latin-1); `first_fields` and `leaves` are filled.
@@ -146,8 +147,10 @@ class StructureReader:
             if not pieces:
                 return False
             self._defect("boundary_guessed")
-        for piece in pieces:
-            fields, content = self._split(piece, top=False)
+        pieces.reverse()
+        while pieces:
+            # no name for the piece: 20 levels of a large part would hold two copies each
+            fields, content = self._split(pieces.pop(), top=False)
             self._read_part(_first_of_each(fields), content, depth=depth + 1, container=content_type)
         return True
 
