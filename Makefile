@@ -12,7 +12,7 @@ TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 1) + 1 )))
 SEEDS ?= 1000
 FIRST ?= 0
 
-.PHONY: help demo test check chaos simulate fmt messages clean
+.PHONY: help demo test check chaos simulate fuzz fmt messages clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ chaos: $(VENV)/.dev ## Kill and pause everything while twenty runs send: make ch
 
 simulate: $(VENV)/.dev ## Play SEEDS made-up worlds with real senders in them, from FIRST on
 	@$(BIN)/python -m todoku.delivery.simulation --seeds $(SEEDS) --first $(FIRST)
+
+SECONDS ?= 600
+fuzz: $(VENV)/.dev ## Read mails that are wrong on purpose: make fuzz SECONDS=600, seeds from FIRST on
+	@$(BIN)/python -m tests.torture --seconds $(SECONDS) --first $(FIRST)
 
 fmt: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix src tests bench
