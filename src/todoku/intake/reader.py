@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 DURABLE: Final = "reader"
 BATCH_MAILS: Final = 200
+PORTION_OCTETS: Final = 64 * 1024 * 1024  # raw mails in memory: 200 of 64 MB would be 12 GB
 FETCH_WAIT_SECONDS: Final = 1.0
 # A killed reader's mails wait this long; work that takes longer says so (`extend`).
 ACK_WAIT_SECONDS: Final = 10.0
@@ -131,6 +132,19 @@ class MailReader:
     async def _prepare(self, messages: Sequence[Delivered]) -> _Batch:
         """Fetch the bytes and read them; what the vault can't give now goes back to the bus."""
         arrivals = [_arrival(message) for message in messages]
+        batch = _Batch([], [])
+        for some in _portions(arrivals):
+            outcomes = await self._read(arrivals[some])
+            for message, arrival, outcome in zip(messages[some], arrivals[some], outcomes, strict=True):
+                if outcome is None:
+                    await message.nak(NAK_SECONDS)
+                else:
+                    batch.received.append(_received(message, arrival, outcome))
+                    batch.messages.append(message)
+        return batch
+
+    async def _read(self, arrivals: Sequence[Arrival | None]) -> list[ReadOutcome | None]:
+        """Return what each mail says; None when only now is the wrong time."""
         contents = await self._contents(arrivals)
         readable = [
             RawMail(str(arrival.arrival_id), content, arrival.received_at_utc)
@@ -139,15 +153,7 @@ class MailReader:
         ]
         loop = asyncio.get_running_loop()
         outcomes = iter(await loop.run_in_executor(self._executor, read_all, readable) if readable else [])
-        batch = _Batch([], [])
-        for message, arrival, content in zip(messages, arrivals, contents, strict=True):
-            if content is None:
-                await message.nak(NAK_SECONDS)
-                continue
-            outcome = next(outcomes) if isinstance(content, bytes) else content
-            batch.received.append(_received(message, arrival, outcome))
-            batch.messages.append(message)
-        return batch
+        return [next(outcomes) if isinstance(content, bytes) else content for content in contents]
 
     async def _contents(self, arrivals: Sequence[Arrival | None]) -> list[bytes | ReadOutcome | None]:
         """Return the mails' bytes; an outcome when there will never be any; None when only now is the wrong time."""
@@ -259,6 +265,19 @@ def _arrival(message: Delivered) -> Arrival | None:
     except msgspec.MsgspecError as error:
         log.error("mail.arrival_undecodable", subject=message.subject, sequence=message.sequence, error=str(error))
         return None
+
+
+def _portions(arrivals: Sequence[Arrival | None]) -> Iterator[slice]:
+    """Yield parts of a batch that may be in memory together; a mail that is larger than that comes alone."""
+    begin = octets = 0
+    for place, arrival in enumerate(arrivals):
+        size = arrival.size_bytes if arrival is not None else 0
+        if place > begin and octets + size > PORTION_OCTETS:
+            yield slice(begin, place)
+            begin, octets = place, 0
+        octets += size
+    if begin < len(arrivals):
+        yield slice(begin, len(arrivals))
 
 
 def _content(arrival: Arrival, found: bytes | VaultError) -> bytes | ReadOutcome | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,30 @@ async def test_every_sample_ends_in_one_state_and_the_balance_closes(office: Off
     assert len(shown) == len({(row.site, row.reference) for row in shown}) > 30
     names = "".join(row.guest_name or "" for row in shown)
     assert {"髙", "㈱"} <= set(names)
+
+
+async def test_large_mails_are_read_a_portion_at_a_time(
+    office: Office, gnavi: Gnavi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 mails of 60 MB in one batch would be 12 GB."""
+    monkeypatch.setattr("todoku.intake.reader.PORTION_OCTETS", 100_000)
+    small = [gnavi(f"PL{n}") for n in range(12)]
+    large = [gnavi(f"PL9{n}") + b"x" * (60_000 if n else 150_000) for n in range(4)]
+    await office.arrive(*small[:6], *large, *small[6:])
+    asked: list[int] = []
+    get_many = office.vault.get_many
+
+    async def watched(keys: Sequence[str]) -> list[Any]:
+        found = await get_many(keys)
+        asked.append(sum(len(one) for one in found if isinstance(one, bytes)))
+        return found
+
+    monkeypatch.setattr(office.vault, "get_many", watched)
+    assert await office.reader().drain() == 16
+    assert (await office.balance()) == {"arrived": 16, "pending": 0, "applied": 16}
+    assert len(asked) == 5
+    assert sorted(asked)[-1] > 150_000, "the largest came alone"
+    assert sorted(asked)[-2] <= 100_000
 
 
 async def test_replaying_everything_twice_makes_the_same_book(office: Office) -> None:
