@@ -165,7 +165,8 @@ async def with_patience(ask: Callable[[], Awaitable[Result]]) -> Result:
 
 def _no_answer(error: Exception, url: str) -> CannotLook | CredentialRefused:
     host = _host(url)
-    for inner in (error, getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__):
+    # what OpenSSL said first: aiohttp's own error for a bad certificate is an SSLError too, and says nothing
+    for inner in (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__, error):
         if isinstance(inner, ssl.SSLError):
             return tls_trouble(inner, host)
     if isinstance(error, TimeoutError):
