@@ -24,3 +24,11 @@ def test_each_named_test_exists(page: Path) -> None:
 
 def test_the_page_about_peers_names_tests() -> None:
     assert "peers.md" in [page.name for page in PAGES]
+
+
+def test_each_bad_input_on_the_page_of_sources_names_its_test() -> None:
+    page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("\n## Bad input\n")
+    rows = [row for row in section.partition("\n## ")[0].splitlines() if row.startswith("| ")][1:]
+    assert len(rows) >= 15
+    assert [row for row in rows if not _NAMED.search(row)] == []
