@@ -16,7 +16,7 @@ from todoku.extraction.errors import DefinitionError
 from todoku.kernel.folding import fold_for_matching
 
 # Possessive: blanks that were taken are never given back. Where two runs of blanks can meet, as around an optional
-# mark, a line of 100,000 blanks cost the square of its length (35 s), in a table the cube.
+# mark, a line of 400,000 blanks cost the square of its length (minutes), in a table the cube.
 _B = "[ \t]*+"
 _LABEL_EDGES = " \t\n:|[]【】■□●◆◇○▼・"
 
