@@ -66,6 +66,7 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
     await door.start(settings.smtp_listen.host, settings.smtp_listen.port)
     if settings.lmtp_listen is not None:
         await door.start(settings.lmtp_listen.host, settings.lmtp_listen.port, lmtp=True)
+    collect_rarely()
     async with asyncio.TaskGroup() as group:
         if certificate is not None:
             group.create_task(certificate.keep(settings, stage.bus, stage.clock, stop))
@@ -84,6 +85,7 @@ async def read(stage: Stage, stop: asyncio.Event) -> None:
     from todoku.intake.reconciling import Reconciler
 
     inventory = open_inventory(stage.settings, stage.bus, stage.clock)
+    collect_rarely()
     async with asyncio.TaskGroup() as group:
         group.create_task(MailReader(stage.bus, stage.vault, stage.clock).run(stop))
         group.create_task(_mirror_addresses(stage, stop))

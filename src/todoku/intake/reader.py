@@ -39,7 +39,8 @@ __all__ = ["MailReader"]
 log = structlog.get_logger(__name__)
 
 DURABLE: Final = "reader"
-BATCH_MAILS: Final = 200
+BATCH_MAILS: Final = 500
+MOST_OUT: Final = 10 * BATCH_MAILS  # each reader has three batches in hand: fetched, waiting, being committed
 PORTION_OCTETS: Final = 64 * 1024 * 1024  # raw mails in memory: 200 of 64 MB would be 12 GB
 FETCH_WAIT_SECONDS: Final = 1.0
 # A killed reader's mails wait this long; work that takes longer says so (`extend`).
@@ -126,7 +127,11 @@ class MailReader:
 
     async def _consumer(self) -> Consumer:
         return await self._bus.consumer(
-            MAIL, durable=DURABLE, filter_subject="mail.>", ack_wait_seconds=ACK_WAIT_SECONDS
+            MAIL,
+            durable=DURABLE,
+            filter_subject="mail.>",
+            ack_wait_seconds=ACK_WAIT_SECONDS,
+            max_ack_pending=MOST_OUT,
         )
 
     async def _prepare(self, messages: Sequence[Delivered]) -> _Batch:
