@@ -115,7 +115,7 @@ class Fleet:
 
     async def _collect(self, entry: SourceEntry, end: asyncio.Event) -> None:
         """Collect until end is set."""
-        writer = StandingWriter(self._bus, self._writer.clock, entry.key, self._name)
+        writer = StandingWriter(self._bus, self._writer.clock, entry.key, self._name, poll_seconds=entry.poll_seconds)
         await writer.load()
         try:
             mails = open_source(entry, self._keyring_of(entry), self._writer.clock)

@@ -9,6 +9,7 @@ Guarantees  three things are never mixed: *fetched* so many, *could not look* be
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,7 @@ from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.bus.streams import LOOKS_BUCKET
 from todoku.kernel.clock import Clock
+from todoku.sources.outages import Outage, after_look
 from todoku.sources.registry import WEBHOOK, SourceEntry
 from todoku.sources.types import Fetch, Look
 
@@ -47,7 +49,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     look: the last that ended, None before the first. since_utc: since when looks come to what the last one came to.
     fetched_at_utc, mail_at_utc: when a look last succeeded, and when one last brought a mail. at_utc: when this was
     written. fresh, done, under_way_since_utc: of the look that is under way, 0 and 0 when none is. collector: which
-    process.
+    process. outages: the newest of them, oldest first.
     """
 
     at_utc: datetime
@@ -59,17 +61,20 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     done: int = 0
     under_way_since_utc: datetime | None = None
     collector: str = ""
+    outages: tuple[Outage, ...] = ()
 
 
 class StandingWriter:
     """Writes the standing of one source; what the bus does not take now is written with the next look."""
 
-    def __init__(self, bus: Bus, clock: Clock, key: str, collector: str) -> None:
+    def __init__(self, bus: Bus, clock: Clock, key: str, collector: str, *, poll_seconds: float | None = None) -> None:
+        """Know nothing yet. poll_seconds: between two looks; None where nobody looks, so that silence says nothing."""
         self._bucket = bus.bucket(LOOKS_BUCKET)
         self._clock = clock
         self._key = key
         self._standing = Standing(at_utc=clock.now_utc(), collector=collector)
         self._collector = collector
+        self._patience_seconds = math.inf if poll_seconds is None else poll_seconds + GRACE_SECONDS
 
     async def load(self) -> None:
         """Go on from what the process before has written; raises the bus's transient errors."""
@@ -81,6 +86,8 @@ class StandingWriter:
         """Write what a look came to, with one line of the log when it is another outcome than before."""
         before = self._standing
         same = before.look is not None and before.look.outcome is look.outcome
+        unseen = (look.began_at_utc - before.at_utc).total_seconds() > self._patience_seconds
+        outages = after_look(before.outages, look, before.fetched_at_utc, unseen=unseen)
         self._standing = Standing(
             at_utc=self._clock.now_utc(),
             look=look,
@@ -88,12 +95,22 @@ class StandingWriter:
             fetched_at_utc=look.ended_at_utc if look.outcome is Fetch.FETCHED else before.fetched_at_utc,
             mail_at_utc=look.ended_at_utc if look.arrived else before.mail_at_utc,
             collector=self._collector,
+            outages=outages,
         )
+        self._tell(outages, before.outages)
         if not same and look.outcome is Fetch.COULD_NOT:
             log.error("source.trouble_began", key=self._key, why=look.why, todo="nothing is lost; see the sources page")
         elif not same and before.look is not None:
             log.info("source.trouble_ended", key=self._key, since=str(before.since_utc), arrived=look.arrived)
         await self._put()
+
+    def _tell(self, outages: tuple[Outage, ...], before: tuple[Outage, ...]) -> None:
+        """Say once that an outage is caught up."""
+        if not outages or outages[-1].caught_up_utc is None or (before and outages[-1] == before[-1]):
+            return
+        last = outages[-1]
+        counts = {"missed": last.missed, "arrived": last.arrived, "vanished": last.vanished, "failed": last.failed}
+        log.info("source.caught_up", key=self._key, since=str(last.began_utc), why=last.why, **counts)
 
     async def under_way(self, fresh: int, done: int) -> None:
         """Write how far a look is."""
