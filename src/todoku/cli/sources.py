@@ -186,6 +186,7 @@ def _document(entry: SourceEntry, standing: Standing | None) -> dict[str, Any]:
         "done": standing.done if standing is not None else 0,
         "fetched_at": _iso(standing.fetched_at_utc if standing is not None else None),
         "mail_at": _iso(standing.mail_at_utc if standing is not None else None),
+        "outages": [msgspec.to_builtins(one) for one in (standing.outages if standing is not None else ())],
         "failed": [list(one) for one in look.failed] if look is not None else [],
         "credentials": list(entry.credential_ids),
         "shop": entry.shop_code,

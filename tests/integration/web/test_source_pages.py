@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from django.test import Client
 from todoku.bus.connection import Bus
 from todoku.bus.streams import LOOKS_BUCKET
 from todoku.projects.types import Role
+from todoku.sources.outages import Outage
 from todoku.sources.standing import Standing
 from todoku.sources.types import Fetch, Look
 from todoku.web import live, ports
@@ -77,6 +78,35 @@ def test_a_look_under_way_says_how_far_it_is(house: House, client: Client, web_n
     standing = Standing(at_utc=now_utc, fresh=1_200, done=400, under_way_since_utc=now_utc)
     _stand(web_nats_url, house, standing)
     assert "400 of 1,200 fetched" in client.get("/sources").content.decode()
+
+
+def test_what_came_of_an_outage_stays_to_be_read(house: House, client: Client, web_nats_url: str) -> None:
+    now_utc = CLOCK.now_utc()
+    ended = Outage(
+        began_utc=now_utc - timedelta(hours=9),
+        why="credential: imap-1: authentication failed",
+        recovered_utc=now_utc - timedelta(hours=6),
+        caught_up_utc=now_utc - timedelta(hours=5),
+        missed=1_199,
+        arrived=1_190,
+        vanished=6,
+        failed=3,
+    )
+    lasting = Outage(began_utc=now_utc - timedelta(minutes=7))
+    _stand(web_nats_url, house, Standing(at_utc=now_utc, outages=(ended, lasting)))
+    page = client.get(f"/sources/{house.source}").content.decode()
+    for words in (
+        "Outages",
+        "authentication failed",
+        "1,199 mails had been waiting",
+        "0 in the books",
+        "6 were removed at the source",
+        "3 can&#x27;t be fetched",
+        "still lasting",
+        "Nobody looked",
+    ):
+        assert words.replace("&#x27;", "'") in page.replace("&#x27;", "'"), words
+    assert page.index("still lasting") < page.index("1,199"), "the newest is first"
 
 
 def test_test_now_says_each_step(house: House, client: Client, tmp_path: Path) -> None:

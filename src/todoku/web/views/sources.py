@@ -16,13 +16,14 @@ from todoku.bus.errors import BusError
 from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.trial import Step, StepKind, try_source
 from todoku.credentials.types import Row
-from todoku.intake import queries, source_days
+from todoku.intake import backfills, queries, source_days
 from todoku.intake.types import END_STATES
 from todoku.kernel.errors import ConfigurationError
 from todoku.projects import queries as projects
 from todoku.projects.types import Right
 from todoku.sources.errors import BadSource, SourceError, SourceExists, SourceUnknown
 from todoku.sources.kinds import KINDS, fields_of, require_settings
+from todoku.sources.outages import Outage
 from todoku.sources.registry import SourceBook, SourceEntry
 from todoku.sources.standing import Standing, Truth, read_standings, truth_of
 from todoku.web import source_words as words
@@ -32,6 +33,7 @@ from todoku.web.ports import ports
 from todoku.web.words import MAILS
 
 _TRIAL_SECONDS = 60.0
+_MOST_OUTAGES = 10
 _KNOWN = tuple[list[SourceEntry], dict[str, Standing], list[Row]]
 
 
@@ -46,10 +48,13 @@ def sources(request: MemberRequest) -> HttpResponse:
 @needs(Right.SEE_BOOK)
 def source(request: MemberRequest, source: str) -> HttpResponse:
     """Show both sides of a source day by day, the states of its mails, and the names of those that are missing."""
-    rows = source_days.days(request.project.id, source, request.project.time_zone)
-    check = source_days.checks(request.project.id).get(source)
+    project_id = request.project.id
+    rows = source_days.days(project_id, source, request.project.time_zone)
+    check = source_days.checks(project_id).get(source)
     if not rows and check is None and not _is_named(request, source):
         raise Http404
+    now_utc = ports().clock.now_utc()
+    outages = [backfills.report(project_id, source, one, now_utc) for one in reversed(_outages(request, source))]
     states = [state for state in END_STATES if any(row.states.get(state) for row in rows)]
     values = {
         "source": source,
@@ -57,8 +62,19 @@ def source(request: MemberRequest, source: str) -> HttpResponse:
         "states": [MAILS[state] for state in states],
         "days": [{"row": row, "states": [row.states.get(state, 0) for state in states]} for row in rows],
         "missing": [row for row in rows if row.missing],
+        "outages": outages[:_MOST_OUTAGES],
     }
     return render(request, "web/source.html", values)
+
+
+def _outages(request: MemberRequest, source: str) -> tuple[Outage, ...]:
+    """Return the outages of a source, oldest first; none when the bus is away."""
+    try:
+        standings = hub.ask_bus(lambda bus: read_standings(bus, request.project.id))
+    except BusError:
+        return ()
+    standing = standings.get(source)
+    return standing.outages if standing is not None else ()
 
 
 def _is_named(request: MemberRequest, source: str) -> bool:
