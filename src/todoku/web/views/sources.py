@@ -17,6 +17,7 @@ from todoku.credentials.inventory import CredentialBook
 from todoku.credentials.trial import Step, StepKind, try_source
 from todoku.credentials.types import Row
 from todoku.intake import backfills, queries, source_days
+from todoku.intake.backfills import BackfillReport
 from todoku.intake.types import END_STATES
 from todoku.kernel.errors import ConfigurationError
 from todoku.projects import queries as projects
@@ -54,7 +55,7 @@ def source(request: MemberRequest, source: str) -> HttpResponse:
     if not rows and check is None and not _is_named(request, source):
         raise Http404
     now_utc = ports().clock.now_utc()
-    outages = [backfills.report(project_id, source, one, now_utc) for one in reversed(_outages(request, source))]
+    outages = _outages(request, source)[: -_MOST_OUTAGES - 1 : -1]
     states = [state for state in END_STATES if any(row.states.get(state) for row in rows)]
     values = {
         "source": source,
@@ -62,7 +63,7 @@ def source(request: MemberRequest, source: str) -> HttpResponse:
         "states": [MAILS[state] for state in states],
         "days": [{"row": row, "states": [row.states.get(state, 0) for state in states]} for row in rows],
         "missing": [row for row in rows if row.missing],
-        "outages": outages[:_MOST_OUTAGES],
+        "outages": [_outage(backfills.report(project_id, source, one, now_utc)) for one in outages],
     }
     return render(request, "web/source.html", values)
 
@@ -75,6 +76,11 @@ def _outages(request: MemberRequest, source: str) -> tuple[Outage, ...]:
         return ()
     standing = standings.get(source)
     return standing.outages if standing is not None else ()
+
+
+def _outage(report: BackfillReport) -> dict[str, Any]:
+    cause, _colon, why = report.outage.why.partition(": ")
+    return {"report": report, "cause": words.CAUSES.get(cause, ""), "why": why}
 
 
 def _is_named(request: MemberRequest, source: str) -> bool:
