@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q, QuerySet
 
 from todoku.intake.errors import MailMissing
 from todoku.intake.models import IncomingMail
@@ -28,16 +28,39 @@ def balance(project_id: str, on_bus: OnTheBus | None) -> IntakeBalance:
 
 
 def list_mails(
-    project_id: str, *, state: MailState | None = None, limit: int = 100, before: datetime | None = None
+    project_id: str, *, state: MailState | None = None, limit: int = 100, before: UUID | None = None
 ) -> list[MailRow]:
-    """Return arrived mails, newest first. before: only those that arrived earlier than that, to go on with a list."""
-    rows = IncomingMail.objects.filter(project_id=project_id)
-    if state is not None:
-        rows = rows.filter(state=state.value)
+    """Return arrived mails, newest first. before: a mail; only those that follow it, to go on with a list."""
+    rows = _of_state(project_id, state)
     if before is not None:
-        rows = rows.filter(arrived_at__lt=before)
+        rows = rows.filter(_older_than(project_id, before))
     names = _shop_names(project_id)
     return [_row(row, names) for row in rows.order_by("-arrived_at", "-arrival_id")[:limit]]
+
+
+def neighbours(project_id: str, arrival_id: UUID, state: MailState | None) -> tuple[UUID | None, UUID | None]:
+    """Return the mails of a state right before and behind a mail in time: (newer, older)."""
+    rows = _of_state(project_id, state).exclude(arrival_id=arrival_id)
+    older = _older_than(project_id, arrival_id)
+    ids = rows.values_list("arrival_id", flat=True)
+    return (
+        ids.exclude(older).order_by("arrived_at", "arrival_id").first(),
+        ids.filter(older).order_by("-arrived_at", "-arrival_id").first(),
+    )
+
+
+def _of_state(project_id: str, state: MailState | None) -> QuerySet[IncomingMail]:
+    rows = IncomingMail.objects.filter(project_id=project_id)
+    return rows if state is None else rows.filter(state=state.value)
+
+
+def _older_than(project_id: str, arrival_id: UUID) -> Q:
+    """Return what holds of the mails behind this one in a list; of several of one moment ids decide."""
+    found = IncomingMail.objects.filter(project_id=project_id, arrival_id=arrival_id)
+    at_utc = found.values_list("arrived_at", flat=True).first()
+    if at_utc is None:
+        return Q()
+    return Q(arrived_at__lt=at_utc) | Q(arrived_at=at_utc, arrival_id__lt=arrival_id)
 
 
 def get_mail(project_id: str, arrival_id: UUID) -> MailDetail:

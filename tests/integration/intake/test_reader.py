@@ -47,6 +47,25 @@ async def test_every_sample_ends_in_one_state_and_the_balance_closes(office: Off
     assert {"髙", "㈱"} <= set(names)
 
 
+async def test_mails_of_one_moment_are_all_on_some_page_of_the_list(office: Office, gnavi: Gnavi) -> None:
+    """The clock of these tests stands still, so all arrive at one moment."""
+    arrived = await office.arrive(*(gnavi(f"PL{n}") for n in range(23)), b"\0")
+    await office.reader().drain()
+    listed: list[Any] = []
+    before = None
+    while page := await office.ask(queries.list_mails, office.mine, limit=5, before=before):
+        listed += [row.arrival_id for row in page]
+        before = listed[-1]
+    assert sorted(listed) == sorted(one.arrival_id for one in arrived)
+    applied = [row.arrival_id for row in await office.ask(queries.list_mails, office.mine, state=MailState.APPLIED)]
+    walked = [applied[0]]
+    while (beside := await office.ask(queries.neighbours, office.mine, walked[-1], MailState.APPLIED))[1] is not None:
+        assert beside[0] == (walked[-2] if len(walked) > 1 else None)
+        walked.append(beside[1])
+    assert walked == applied
+    assert await office.ask(queries.neighbours, office.other, applied[3], MailState.APPLIED) == (None, None)
+
+
 async def test_large_mails_are_read_a_portion_at_a_time(
     office: Office, gnavi: Gnavi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

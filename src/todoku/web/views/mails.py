@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -30,13 +29,13 @@ PAGE = 50
 def mails(request: MemberRequest) -> HttpResponse:
     """List mails, newest first, of one state or of all; the numbers of the balance lead here."""
     state = _state(request.GET.get("state", ""))
-    before = _moment(request.GET.get("before", ""))
+    before = _id(request.GET.get("before", ""))
     rows = queries.list_mails(request.project.id, state=state, limit=PAGE + 1, before=before)
     on_bus = count_on_bus(request.project.id)
     balance = queries.balance(request.project.id, on_bus)
     values = {
         "mails": [{"row": row, "word": words.MAILS[row.state]} for row in rows[:PAGE]],
-        "more": rows[PAGE - 1].arrived_at_utc.isoformat() if len(rows) > PAGE else "",
+        "more": rows[PAGE - 1].arrival_id if len(rows) > PAGE else "",
         "chosen": state,
         "chosen_word": words.MAILS[state] if state else None,
         "balance": balance,
@@ -50,7 +49,14 @@ def mails(request: MemberRequest) -> HttpResponse:
 def mail(request: MemberRequest, arrival_id: UUID) -> HttpResponse:
     """Show one mail: what became of it, why, and its text."""
     detail = _find(request, arrival_id)
-    values = {"detail": detail, "word": words.MAILS[detail.row.state], "letter": open_letter(detail)}
+    newer, older = queries.neighbours(request.project.id, arrival_id, detail.row.state)
+    values = {
+        "detail": detail,
+        "word": words.MAILS[detail.row.state],
+        "letter": open_letter(detail),
+        "newer": newer,
+        "older": older,
+    }
     return render(request, "web/mail.html", values)
 
 
@@ -95,9 +101,8 @@ def _state(text: str) -> MailState | None:
     return MailState(text) if text in set(MailState) else None
 
 
-def _moment(text: str) -> datetime | None:
+def _id(text: str) -> UUID | None:
     try:
-        moment = datetime.fromisoformat(text)
+        return UUID(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else None
