@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 from nats import errors as nats_errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -283,7 +283,7 @@ class Link:
                 name=self._name,
                 user=self._given.user,
                 password=self._given.password,
-                reconnect_to_server_handler=self._given.choose,
+                reconnect_to_server_handler=self._choose,
                 error_cb=self._on_error,
                 disconnected_cb=self._on_disconnected,
                 reconnected_cb=self._on_reconnected,
@@ -303,6 +303,13 @@ class Link:
         for listener in self._listeners:
             await listener.attach(client)
         self._connected()
+
+    def _choose(self, servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:
+        """Choose the next server, and close what nats-py leaves open of one that took the connection and hung."""
+        writer = _writer_of(self._client)
+        if writer is not None and not writer.is_closing():
+            writer.close()
+        return self._given.choose(servers, info)
 
     def _connected(self) -> None:
         self._given.arrived(self._client.connected_url)
@@ -374,10 +381,14 @@ class Link:
 def _limit_silence(client: Client) -> None:
     """Let the kernel end the connection when the other machine confirms nothing any more (RFC 5482).
 
-    Without it nats-py waits for the last bytes to be confirmed before it turns to another server. It shows its socket
-    nowhere, hence the way through its insides; when they change, only this speed is lost.
+    Without it nats-py waits for the last bytes to be confirmed before it turns to another server.
     """
-    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    writer = _writer_of(client)
     sock = writer.get_extra_info("socket") if writer is not None else None
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSEEN_SECONDS))
+
+
+def _writer_of(client: Client) -> asyncio.StreamWriter | None:
+    """Return the client's connection, which it shows nowhere: if its insides change, speed and a warning are lost."""
+    return getattr(getattr(client, "_transport", None), "_io_writer", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -235,3 +236,26 @@ async def publish_until_known(bus: Bus, subject: str, payload: bytes = b"x", exp
                 if not getattr(error, "transient", False):
                     raise
             await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_takes_the_connection_and_hangs_is_left_and_closed(nats_url: str) -> None:
+    """Python warns when a connection is dropped without being closed, and here warnings are errors."""
+    left = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        left.set()
+
+    silent = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    connection = await Bus.connect(f"{nats_url},nats://127.0.0.1:{port}", name="test-hanging", wait_seconds=20)
+    try:
+        await connection.link._client.force_reconnect()  # to the next in turn
+        async with asyncio.timeout(30):
+            await left.wait()
+        await connection.link.until_up(20)
+    finally:
+        await connection.close()
+        silent.close()
+    gc.collect()
