@@ -103,6 +103,23 @@ async def test_a_signing_process_that_is_killed_costs_nothing(
     assert signing_children() == []
 
 
+async def test_a_signing_process_that_stands_still_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, ed_key: DkimKey
+) -> None:
+    monkeypatch.setattr("todoku.delivery.signing.crew._PATIENCE_SECONDS", 1.0)
+    crew = SigningCrew(1)
+    digests = [hashlib.sha256(b"%d" % number).digest() for number in range(3)]
+    expected = [ed_key.sign_digest(digest) for digest in digests]
+    assert await crew.sign(ed_key.pem(), digests) == expected
+    (still,) = signing_children()
+    still.suspend()
+    answers = await asyncio.gather(*(crew.sign(ed_key.pem(), digests) for _ in range(4)))
+    assert answers == [expected] * 4
+    assert still.pid not in {child.pid for child in signing_children()}
+    await crew.close()
+    assert signing_children() == []
+
+
 async def test_where_no_process_can_be_started_the_sender_signs_itself(
     monkeypatch: pytest.MonkeyPatch, ed_key: DkimKey
 ) -> None:

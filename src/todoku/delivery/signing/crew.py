@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 _COMMAND = (sys.executable, "-c", "from todoku.delivery.signing.signing_process import main; main()")
 _ATTEMPTS = 2  # by processes; then the sender's own thread signs
+_PATIENCE_SECONDS = 20.0  # some 40,000 signatures with RSA; what takes longer stands still
 
 
 class _Ended(Exception):
@@ -44,7 +46,13 @@ class _Worker:
         self.burden += len(digests)
         try:
             self._requests.write(frame(pem, digests))
-            return await answer
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await answer
+        except TimeoutError:
+            self.ended = True
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            raise _Ended("it stood still") from None
         finally:
             self.burden -= len(digests)
 
@@ -81,8 +89,8 @@ class SigningCrew:
     async def sign(self, pem: bytes, digests: Sequence[bytes]) -> list[bytes]:
         """Return the signature of each SHA-256 with the key.
 
-        A process that dies is replaced and its work is done again (the same octets, so nothing is lost or doubled);
-        when none can be had, a thread of this process signs: slower, but it signs. Raises BadDkimKey.
+        A process that dies or stands still is replaced, and its work is done again: the same octets, so nothing is
+        lost or doubled. When none can be had, a thread of this process signs: slower, but it signs. Raises BadDkimKey.
         """
         for _ in range(_ATTEMPTS):
             try:
