@@ -18,7 +18,7 @@ import structlog
 from todoku.kernel.clock import Clock, SystemClock
 from todoku.vault.errors import VaultError, VaultFull, VaultMissing, VaultUnavailable
 from todoku.vault.keys import key_of, require_same, sha256_hex, split_key
-from todoku.vault.log import Record, VaultLog, recover, sync_files
+from todoku.vault.log import Record, VaultLog, recover
 from todoku.vault.types import Stored
 
 log = structlog.get_logger(__name__)
@@ -54,6 +54,8 @@ class LocalVault:
         self._committer: threading.Thread | None = None
         self._closed = False
         self._log: VaultLog | None = None
+        self._ended: list[VaultLog] = []  # to be retired when all files of the group are written
+        self._unsynced: list[VaultLog] = []  # their files could not be brought to the disk yet
         self._known_folders: set[str] = set()
         try:
             made = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -61,7 +63,7 @@ class LocalVault:
             for part in (folder, *(part.parent for part in made)):
                 _sync_folder(str(part))
             self._remove_leftovers(clock or SystemClock())
-            recovered = recover(folder, self._write_file)
+            recovered = recover(folder, self._write_anew)
         except OSError as error:
             raise _failure(f"the vault in {folder} can't be opened", error) from error
         if recovered:
@@ -99,6 +101,8 @@ class LocalVault:
         if committer is not None:
             await asyncio.to_thread(committer.join)
         await asyncio.to_thread(self._syncer.shutdown)
+        while self._unsynced:
+            self._unsynced.pop().leave()
 
     def _read(self, key: str) -> bytes:
         project_id, sha256 = split_key(key)
@@ -135,7 +139,8 @@ class LocalVault:
                     break
             if group:
                 self._commit(group)
-        self._retire_log()
+        self._end_log()
+        self._retire_logs()
 
     def _commit(self, group: Sequence[_Put]) -> None:
         try:
@@ -148,7 +153,8 @@ class LocalVault:
             for put in group:
                 put.error = put.error or VaultUnavailable(f"the vault failed: {error!r}", kept="nothing was put")
         if any(isinstance(put.error, VaultFull) for put in group) or (self._log is not None and self._log.is_full):
-            self._retire_log()  # also gives back the room that it reserved
+            self._end_log()  # also gives back the room that it reserved
+        self._retire_logs()
         by_loop: dict[asyncio.AbstractEventLoop, list[_Put]] = {}
         for put in group:
             by_loop.setdefault(put.loop, []).append(put)
@@ -177,8 +183,8 @@ class LocalVault:
         try:
             self._log.append([Record(put.project_id, put.sha256, put.content) for put in puts])
         except OSError as error:
-            if error.errno not in _FULL:
-                self._retire_log()  # after a failed fdatasync the kernel's pages of this file say nothing true
+            if self._log.is_spoilt or error.errno not in _FULL:
+                self._end_log()
             raise
 
     def _keep(self, put: _Put) -> None:
@@ -197,9 +203,7 @@ class LocalVault:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                view = memoryview(record.content)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                _write(descriptor, record.content)
             finally:
                 os.close(descriptor)
             if folder not in self._known_folders:
@@ -212,18 +216,43 @@ class LocalVault:
             raise
         return True
 
-    def _retire_log(self) -> None:
-        """Let the next put begin another log, and remove this one when the files are on disk."""
-        retired, self._log = self._log, None
-        if retired is not None:
-            self._syncer.submit(self._sync_and_remove, retired)
+    def _write_anew(self, record: Record) -> None:
+        """Write the content even when its file looks whole; in place then, which needs no room on a full disk."""
+        path = self._path(record.project_id, record.sha256)
+        if self._write_file(record):
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write(descriptor, record.content)
+        finally:
+            os.close(descriptor)
+
+    def _end_log(self) -> None:
+        """Let the next append begin another log."""
+        if self._log is not None:
+            self._ended.append(self._log)
+            self._log = None
+
+    def _retire_logs(self) -> None:
+        """Remove those that have ended when their files are on disk; the files must be written."""
+        while self._ended:
+            self._syncer.submit(self._sync_and_remove, self._ended.pop(0))
 
     def _sync_and_remove(self, retired: VaultLog) -> None:
-        try:
-            sync_files(self._folder)
-            retired.remove()
-        except OSError as error:
-            log.error("vault.not_synced", log=retired.path.name, error=str(error), kept="the log, for the next start")
+        """Remove it, and those that could not be removed before; what fails is tried again with the next."""
+        earlier = list(self._unsynced)
+        self._unsynced.append(retired)
+        for one in (*earlier, retired):
+            try:
+                if one in earlier:
+                    for record in one.records():
+                        self._write_anew(record)
+                one.sync_files()
+                one.remove()
+                self._unsynced.remove(one)
+            except OSError as error:
+                log.error("vault.not_synced", log=one.path.name, error=str(error), kept="the log, for the next time")
+                break
 
     def _failed_put(self, put: _Put, error: OSError) -> VaultError:
         return _failure(f"{len(put.content):,} bytes could not be put in {self._folder}", error)
@@ -259,6 +288,12 @@ def _is_whole(path: str, content: bytes) -> bool:
         return False
     with os.fdopen(descriptor, "rb") as file:
         return file.read() == content
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _sync_folder(folder: str) -> None:

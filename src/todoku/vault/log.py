@@ -5,10 +5,14 @@ Purpose     a file, its folder and two fsyncs for each mail cost 0.4 ms of a cor
 Reads       `<vault>/log/*.log` of processes that died, once, when a vault is opened.
 Writes      `<vault>/log/<pid>.<random>.log`, one at a time for each process, LOG_OCTETS long.
 Guarantees  - on return of `append` the contents survive a power cut.
-            - a log is removed only after syncfs(2) has brought the files it stands for to the disk.
+            - a log is removed only after syncfs(2) has brought the files it stands for to the disk. The folder is held
+              open from before the first of them: a write that failed meanwhile is told to each who held it, and only
+              once to those who come later, perhaps another process.
+            - a log whose fdatasync failed is never appended to again.
             - who opens a vault writes what the logs of the dead hold before anything is read: records that were torn
               were never answered, and are passed over. Logs of the living are locked (flock) and left alone.
-Known limits  syncfs is Linux's. A network file system must support flock between its machines.
+Known limits  syncfs is Linux's, and tells of failed writes since Linux 5.8. A network file system must support flock
+              between its machines.
 """
 
 from __future__ import annotations
@@ -49,10 +53,16 @@ class VaultLog:
         """Make a log and lock it; room is reserved when there is enough."""
         folder = _folder(vault)
         self.path = folder / f"{os.getpid()}.{secrets.token_hex(4)}.log"
+        self.is_spoilt = False  # an fdatasync failed: what the kernel says of this file later is not true (fsyncgate)
         self._end = 0
-        with _gate(folder):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._vault = _open_folder(vault)
+        try:
+            with _gate(folder):
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(self._vault)
+            raise
         try:
             self._reserve()
             os.fsync(self._descriptor)
@@ -77,17 +87,41 @@ class VaultLog:
         try:
             for record in records:
                 end = _write(self._descriptor, _encode(record), end)
-            os.fdatasync(self._descriptor)
+            self._sync()
         except OSError:
             with contextlib.suppress(OSError):  # gives room back; if not even that works, the records do no harm
                 os.ftruncate(self._descriptor, self._end)
             raise
         self._end = end
 
+    def records(self) -> Iterator[Record]:
+        """Yield what was appended."""
+        return _records(self._descriptor)
+
+    def sync_files(self) -> None:
+        """Bring every file of the vault's file system to the disk.
+
+        Raises OSError when any could not be written since the log was made: then those of the log must be written anew
+        before this is called again, for the kernel takes them for written now.
+        """
+        _sync_all(self._vault)
+
     def remove(self) -> None:
         """Forget the log; only after `sync_files`."""
         self.path.unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave the log to whoever opens the vault next."""
         os.close(self._descriptor)
+        os.close(self._vault)
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            self.is_spoilt = True
+            raise
 
     def _reserve(self) -> None:
         """Let appends change no length, which makes each fdatasync cheaper; a small disk goes without."""
@@ -97,37 +131,48 @@ class VaultLog:
             os.ftruncate(self._descriptor, 0)
 
 
-def sync_files(vault: Path) -> None:
-    """Bring every file of the vault's file system to the disk; raises OSError when any could not be written."""
-    descriptor = os.open(vault, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _SYNCFS(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
-
-
 def recover(vault: Path, write: Callable[[Record], object]) -> int:
     """Write the records of dead processes' logs and remove the logs; returns how many records. Raises OSError.
 
-    Waits while another process does the same, so that nobody reads before it is done.
+    write must write, also what looks whole: a page that could not be written counts as clean for the kernel. Room that
+    a log reserved is given back first, for the disk may be full. Waits while another process does the same, so that
+    nobody reads before it is done.
     """
     folder = _folder(vault)
     count = 0
     with _gate(folder):
         for path in sorted(folder.glob("*.log")):
-            with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue  # its process lives
-                for record in _records(file.fileno()):
-                    write(record)
-                    count += 1
-                sync_files(vault)
-                path.unlink()
+            count += _recover_one(vault, path, write)
     return count
+
+
+def _recover_one(vault: Path, path: Path, write: Callable[[Record], object]) -> int:
+    count = 0
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("r+b"))  # NFS locks only what may be written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, FileNotFoundError):
+            return 0  # its process lives, or has just removed it
+        held = _open_folder(vault)
+        stack.callback(os.close, held)
+        os.ftruncate(file.fileno(), _end_of_whole(file.fileno()))
+        for record in _records(file.fileno()):
+            write(record)
+            count += 1
+        _sync_all(held)
+        path.unlink(missing_ok=True)
+    return count
+
+
+def _sync_all(descriptor: int) -> None:
+    if _SYNCFS(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _end_of_whole(descriptor: int) -> int:
+    return sum(_HEAD.size + len(record.project_id) + len(record.content) for record in _records(descriptor))
 
 
 def _records(descriptor: int) -> Iterator[Record]:
@@ -184,8 +229,12 @@ def _write(descriptor: int, octets: bytes, at: int) -> int:
     return at
 
 
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = _open_folder(folder)
     try:
         os.fsync(descriptor)
     finally:
