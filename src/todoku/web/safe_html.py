@@ -129,6 +129,8 @@ _STYLES = frozenset(
         "word-break",
     ]
 )
+# Pixels only: a picture in SVG is a program for the renderer, and a few nested <use> keep it busy for hours.
+_PIXELS = tuple(f"data:image/{kind}" for kind in ("png", "jpeg", "jpg", "gif", "webp", "bmp"))
 _PAGE = (
     '<!doctype html><html lang="{}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     "<title>{}</title><style>body{{font:15px/1.7 sans-serif;margin:16px;color:#222;background:#fff;"
@@ -141,7 +143,7 @@ def clean_mail_html(html: str, *, pictures: bool = False) -> str:
 
     pictures: keep https pictures, for an author's own campaign; a stranger's mail loads nothing.
     """
-    sources = ("data:image/", "https://") if pictures else ("data:image/",)
+    sources = (*_PIXELS, "https://") if pictures else _PIXELS
 
     def keep(tag: str, name: str, value: str) -> str | None:
         # relative addresses have no scheme to judge: //tracker.example/x.gif would be loaded

@@ -14,6 +14,8 @@ from todoku.web.safe_html import clean_mail_html, framed_page, mark_evidence
         ("<script>alert(1)</script>ok", "script"),
         ('<img src="https://tracker.example/x.gif">', "tracker.example"),
         ('<img src="//tracker.example/x.gif">', "tracker.example"),
+        ('<img src="data:image/svg+xml,<svg/>">', "svg"),
+        ('<img src=" DATA:image/SVG+xml;base64,PHN2Zy8+">', "PHN2Zy8"),
         ('<img src=x onerror="alert(1)">', "onerror"),
         ('<a href="javascript:alert(1)">x</a>', "javascript"),
         ('<form action="https://evil.example"><input name=a></form>', "<form"),
@@ -43,6 +45,10 @@ def test_pictures_of_the_author_stay_only_over_https() -> None:
     cleaned = clean_mail_html(html, pictures=True)
     assert "a.png" in cleaned
     assert "b.png" not in cleaned
+
+
+def test_pixels_that_the_mail_carries_stay() -> None:
+    assert "data:image/png;base64,iVBORw0KGgo=" in clean_mail_html('<img src="data:image/png;base64,iVBORw0KGgo=">')
 
 
 def test_a_framed_page_escapes_its_title() -> None:
