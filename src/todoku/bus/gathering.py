@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from todoku.bus import wire
-from todoku.bus.errors import BusError, BusUnavailable, MessageTooLarge, PublishUnknown
+from todoku.bus.errors import BusError, MessageTooLarge, PublishUnknown
 from todoku.bus.link import Link, NoAnswer
 
 MOST_TOGETHER = 200  # the server takes 1,000
@@ -103,8 +103,7 @@ class Gathering:
                 todo="publish them again with the same message ids",
             ) from None
         if wire.header(message.headers, wire.STATUS) == wire.NO_RESPONDERS:
-            self._link.troubled()
-            raise BusUnavailable("no stream takes them", kept="nothing was stored", todo="declare the streams")
+            return None  # nobody takes the last one's subject; the others may be another stream's
         answer = msgspec.json.decode(message.data, type=wire.PublishAnswer)
         if answer.error is not None or answer.count != len(items):
             return None  # what a server without batches may have stored is known by its ids

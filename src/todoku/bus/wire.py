@@ -105,6 +105,13 @@ class PlainAnswer(msgspec.Struct):
     success: bool = False
 
 
+def header_octets(headers: Mapping[str, str] | None) -> int:
+    """Return what headers take on the wire, their first line and the empty one included (NATS ADR-4)."""
+    if not headers:
+        return 0
+    return len("NATS/1.0\r\n\r\n") + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+
+
 def header(headers: Mapping[Any, Any] | None, name: str) -> str:
     """Return one header, "" when absent; nats-py gives lists for some answers and strings for others."""
     if not headers:
