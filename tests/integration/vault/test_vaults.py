@@ -157,7 +157,7 @@ async def test_a_full_log_goes_when_its_files_are_on_disk(tmp_path: Path, monkey
     assert await vault.get_many([one.key for one in stored]) == contents
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_what_is_left_of_a_log_gives_back_its_first_records_whole(tmp_path: Path, data: st.DataObject) -> None:
     """Cut or spoil it anywhere: what was written before that place is there, nothing else, and nothing torn."""
