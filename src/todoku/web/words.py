@@ -15,7 +15,7 @@ from todoku.campaigns.types import CampaignState, RunState
 from todoku.delivery.types import RecipientState
 from todoku.extraction.types import Event
 from todoku.guests.types import SuppressionReason
-from todoku.intake.types import MailState
+from todoku.intake.types import MailRow, MailState
 from todoku.projects.types import Role
 from todoku.reservations.types import Effect, ReservationState
 
@@ -130,6 +130,23 @@ REASONS: dict[str, _Text] = {
     "unknown_address": _("Nobody owns the address it came to"),
     "address_retired": _("Its address was retired on %(field)s"),
     "unknown_project": _("Its project is not there"),
+    "other_project": _("It says that it is of another project than the one it came to"),
+    "site_of_address": _("It came to the address of another site: %(field)s"),
+    "no_facts": _("Nothing was found in it that a reservation needs"),
+    "impossible": _("It states what no reservation can have: %(field)s"),
+    "refused": _("The book could not keep it (%(field)s); the original is kept"),
+    "same_bytes": _("The very same mail arrived before, letter for letter"),
+    "published_twice": _("It was announced twice inside Todoku; the book took it once"),
+    "bytes_missing": _("Its original is not where it was put; please tell who runs Todoku"),
+    "bytes_corrupt": _("Its original is damaged on the disk; please tell who runs Todoku"),
+    "arrival_undecodable": _("The note of its arrival can't be read; please tell who runs Todoku"),
+    "reader_error": _("Reading it ended in an error of Todoku; please tell who runs Todoku"),
+    "empty": _("There is nothing in it"),
+    "not_a_mail": _("It is no mail: it has no header"),
+    "too_large": _("It is larger than what is read"),
+    "headers_too_large": _("Its headers are larger than any mail system writes"),
+    "too_many_parts": _("It has more parts than are read"),
+    "too_deep": _("Its parts are nested deeper than is read"),
     "digest": _("Digest of the day"),
     "point_digest": _("Digest of points"),
     "reminder": _("Reminder"),
@@ -194,6 +211,11 @@ FIELDS: dict[str, _Text] = {
     "reference": _("Reservation number"),
     "cancel_reason": _("Reason for cancelling"),
     "link": _("Page at the site"),
+    "site": _("Site"),
+    "shop_code": _("Code of the shop"),
+    "previous": _("Visit before the change"),
+    "issued_at": _("Time of sending"),
+    "received_at": _("Time of arrival"),
 }
 
 
@@ -203,7 +225,19 @@ def reason(code: str) -> str:
     if head not in REASONS:
         return code
     text = str(REASONS[head])
-    return text % {"field": FIELDS.get(field, field)} if "%(field)s" in text else text
+    if "%(field)s" not in text:
+        return text
+    named = site_name(field) if head == "site_of_address" else FIELDS.get(field, field)
+    return text % {"field": named or _("the whole mail")}
+
+
+def why(row: MailRow) -> str:
+    """Return why a mail is not simply in the book, in words: what its state means, its own reason, or both."""
+    meaning = "" if row.state is MailState.APPLIED else str(MAILS[row.state].help)
+    if not row.reason:
+        return meaning
+    beside = row.reason.startswith("site_of_address:")  # a remark only: the state has another cause
+    return f"{meaning} {reason(row.reason)}".strip() if beside else reason(row.reason)
 
 
 def not_mailed(reason: str) -> str:

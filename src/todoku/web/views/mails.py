@@ -34,7 +34,7 @@ def mails(request: MemberRequest) -> HttpResponse:
     on_bus = count_on_bus(request.project.id)
     balance = queries.balance(request.project.id, on_bus)
     values = {
-        "mails": [{"row": row, "word": words.MAILS[row.state]} for row in rows[:PAGE]],
+        "mails": [{"row": row, "word": words.MAILS[row.state], "why": words.why(row)} for row in rows[:PAGE]],
         "more": rows[PAGE - 1].arrival_id if len(rows) > PAGE else "",
         "chosen": state,
         "chosen_word": words.MAILS[state] if state else None,
