@@ -155,7 +155,7 @@ REASONS: dict[str, _Text] = {
     "guest_message": _("Message of a guest"),
     "verification": _("Verification"),
     "forwarding_confirmation": _("Confirmation of forwarding"),
-    "other": _("Something else"),
+    "other": _("Nothing in it says that it is about a reservation"),
 }
 PARTS: dict[str, _Text] = {"subject": _("Subject"), "html": _("HTML"), "text": _("Text")}
 ACTS: dict[str, _Text] = {
