@@ -13,7 +13,8 @@ class Hands:
     """Room for mails between their source and vault and bus; of one event loop.
 
     Vault and bus store together what comes together, so many small mails at once are cheap; large ones fill the room
-    alone, and one that is larger than the room is taken when nothing else is held.
+    alone, and one that is larger than the room is taken when nothing else is held. What was fetched and waits for room
+    is counted by nobody: sources tell no sizes, so one mail for each of those that fetch at once comes on top.
     """
 
     def __init__(self, most_octets: int = MOST_OCTETS) -> None:
