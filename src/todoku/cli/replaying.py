@@ -7,13 +7,16 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from todoku.cli.campaign_base import AsJson, Project, require_project, table
 from todoku.config.settings import load_settings
 from todoku.kernel.errors import TodokuError
+
+if TYPE_CHECKING:
+    from todoku.intake.replaying import Chosen, Replay
 
 
 class BadMoment(TodokuError):
@@ -27,13 +30,16 @@ def replay(
     source: Annotated[str, typer.Option(help="Only from this source.")] = "",
     site: Annotated[str, typer.Option(help="Only of this booking site.")] = "",
     shop: Annotated[str, typer.Option(help="Only for this shop.")] = "",
-    state: Annotated[str, typer.Option(help="Only in this state; else all that reading gave up on.")] = "",
+    state: Annotated[str, typer.Option(help="Only in this state, such as unknown_layout.")] = "",
+    rules: Annotated[
+        str, typer.Option(help="'older': not read by today's rules yet; or the version that read them.")
+    ] = "",
     apply: Annotated[
         bool, typer.Option("--apply", help="Change the books; without it only say what would change.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read mails again and say which would end otherwise today; nothing that is right is ever changed."""
+    """Read mails again and say in what they would differ today; nothing that is right is ever changed."""
     from todoku.config.django_setup import set_up_django
 
     set_up_django()
@@ -50,25 +56,44 @@ def replay(
         site=site or None,
         shop_code=shop or None,
         state=MailState(state) if state else None,
+        rules=rules or None,
     )
     report = asyncio.run(_replay(project, chosen, apply=apply))
     if as_json:
-        print(json.dumps(report, ensure_ascii=False, default=str))
-        return
-    rows = [
-        [one["before"], one["after"], one["reference"] or one["reason_after"], one["subject"]]
-        for one in report["different"]
-    ]
+        print(json.dumps(_plain(report), ensure_ascii=False, default=str))
+    else:
+        _tell(report, apply=apply)
+
+
+def _tell(report: Replay, *, apply: bool) -> None:
+    """Print the differences value by value, then how many of which kind, then the sum."""
+    rows = []
+    for one in report.different:
+        what = one.reference or one.reason_after
+        rows.append([one.before, one.after, what, "", "", "", one.subject])
+        rows += [["", "", "", value.field, value.before or "-", value.after or "-", ""] for value in one.values]
     if rows:
-        table(("was", "would be" if not apply else "now", "what", "subject"), rows)
+        would = "now" if apply else "would be"
+        table(("was", would, "booking or why", "value", "read", f"{would} read", "subject"), rows)
+    if report.differing > len(report.different):
+        print(f"... and {report.differing - len(report.different)} more.")
+    for (before, after), count in report.kinds.most_common():
+        print(f"{count:>8} {before} -> {after if after is not before else 'other values'}")
     print(
-        f"{report['read']} read again, {report['same']} the same, {len(rows)} different, {report['applied']} changed."
+        f"{report.read} read again: {report.same} the same, {report.differing} different, "
+        f"{report.unread} whose bytes the vault could not give now; {report.amended} changed."
     )
-    if rows and not apply:
+    if report.differing and not apply:
         print("Nothing was changed. To change it: the same command with --apply")
 
 
-async def _replay(project: str, chosen: Any, *, apply: bool) -> dict[str, Any]:
+def _plain(report: Replay) -> dict[str, Any]:
+    plain = asdict(report)
+    plain["kinds"] = [{"before": old, "after": new, "mails": count} for (old, new), count in report.kinds.items()]
+    return plain
+
+
+async def _replay(project: str, chosen: Chosen, *, apply: bool) -> Replay:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -80,12 +105,11 @@ async def _replay(project: str, chosen: Any, *, apply: bool) -> dict[str, Any]:
     try:
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("Reading again", total=None)
-            report = await read_again(
+            return await read_again(
                 vault, project, chosen, apply=apply, progress=lambda done: progress.update(task, completed=done)
             )
     finally:
         await vault.close()
-    return asdict(report)
 
 
 def _moment(text: str) -> datetime | None:

@@ -3,7 +3,8 @@
 Purpose     `todoku run ROLE...`: put adapters into ports and run the roles side by side on one event loop.
 Roles       intake  receives mail by SMTP and LMTP, and fetches it from places: vault, then bus, then the
                     other side is told                                             (no database)
-            read    MAIL -> reading -> reservations, guests, mail states           (database)
+            read    MAIL -> reading -> reservations, guests, mail states; reads
+                    again what somebody asked for                                  (database)
             plan    seals due runs, closes finished ones                           (database)
             send    sealed runs leave at their second                              (no database)
             book    JOURNAL -> ledger -> archive                                   (database)
@@ -76,13 +77,14 @@ async def intake(stage: Stage, stop: asyncio.Event) -> None:
 
 
 async def read(stage: Stage, stop: asyncio.Event) -> None:
-    """Carry mails into the book, count them from the sources' side, keep the SMTP door's address list fresh."""
+    """Carry mails into the book, count them from the sources' side, read again, keep the door's addresses fresh."""
     from todoku.config.django_setup import set_up_django
 
     set_up_django()
     from todoku.config.collectors import open_inventory
     from todoku.intake.reader import MailReader
     from todoku.intake.reconciling import Reconciler
+    from todoku.intake.replays import ReplayWorker
 
     inventory = open_inventory(stage.settings, stage.bus, stage.clock)
     collect_rarely()
@@ -90,6 +92,7 @@ async def read(stage: Stage, stop: asyncio.Event) -> None:
         group.create_task(MailReader(stage.bus, stage.vault, stage.clock).run(stop))
         group.create_task(_mirror_addresses(stage, stop))
         group.create_task(Reconciler(stage.bus, inventory, stage.clock).run(stop))
+        group.create_task(ReplayWorker(stage.vault, stage.clock).run(stop))
 
 
 async def plan(stage: Stage, stop: asyncio.Event) -> None:

@@ -13,6 +13,7 @@ Known limits  times in forwarded header blocks without an offset are passed over
 
     read_mail(raw, received_at=...) -> Reading        as_json(file, reading) -> dict
     sites() -> tuple[SiteInfo, ...]                   sample_mails() -> (folder, file name, bytes)...
+    rules_version(site) -> str
 """
 
 from __future__ import annotations
@@ -20,5 +21,6 @@ from __future__ import annotations
 from todoku.extraction.contract import as_json
 from todoku.extraction.reading import read_mail, read_parsed
 from todoku.extraction.site_folders import sample_mails, sites
+from todoku.extraction.versions import rules_version
 
-__all__ = ["as_json", "read_mail", "read_parsed", "sample_mails", "sites"]
+__all__ = ["as_json", "read_mail", "read_parsed", "rules_version", "sample_mails", "sites"]

@@ -50,6 +50,18 @@ def record_visits(project_id: str, visits: Sequence[VisitFact]) -> None:
         store.refresh_names(project_id, sorted(set(joined.guests)))
 
 
+def forget_visits(project_id: str, reservation_ids: Sequence[UUID]) -> None:
+    """Take back what reservations had said about their guests; 3 statements, joins an outer transaction.
+
+    The people stay, and so does every phone and mail address that proved who they are.
+    """
+    with transaction.atomic():
+        store.lock_project(project_id)
+        guests = store.remove_visits(project_id, reservation_ids)
+        if guests:
+            store.refresh_names(project_id, guests)
+
+
 def refresh_statistics() -> None:
     """Let PostgreSQL count this room's tables again; for who has filled them quickly."""
     store.analyze()

@@ -74,6 +74,11 @@ SET guest_id = EXCLUDED.guest_id, site = EXCLUDED.site, reference = EXCLUDED.ref
     phone = EXCLUDED.phone, email = EXCLUDED.email
 WHERE guests_visit.project_id = EXCLUDED.project_id
 """
+_REMOVE_VISITS = """
+DELETE FROM guests_visit
+WHERE project_id = %s AND reservation_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::uuid))
+RETURNING guest_id
+"""
 _IMPORTED_NAMES = """
 UPDATE guests_guest g
 SET imported_name = coalesce(nullif(n.name, ''), g.imported_name),
@@ -154,6 +159,13 @@ def upsert_visits(project_id: str, visits: Mapping[UUID, tuple[VisitFact, UUID]]
         for visit, guest in visits.values()
     ]
     _run(_UPSERT_VISITS, [project_id, _json(rows)])
+
+
+def remove_visits(project_id: str, reservation_ids: Sequence[UUID]) -> list[UUID]:
+    """Delete the visits of these reservations and return whose they were."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REMOVE_VISITS, [project_id, _json(reservation_ids)])
+        return sorted({guest for (guest,) in cursor.fetchall()})
 
 
 def note_imported(project_id: str, given: Mapping[UUID, tuple[str, str, str]]) -> None:

@@ -17,6 +17,7 @@ from todoku.sources.types import Arrival
 # A Date later than the arrival by more than clocks differ would make every later mail about the booking stale.
 CLOCK_SKEW: Final = timedelta(minutes=15)
 EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
+_SITE_OF_ADDRESS: Final = "site_of_address:"
 _REPEATS: Final = UUID("5f0f3c52-9f0e-4b7e-9d0b-6f1f6a8f2c11")
 
 
@@ -94,7 +95,12 @@ def undecodable_id(subject: str, sequence: int) -> UUID:
     return uuid5(_REPEATS, f"{subject}/{sequence}")
 
 
+def site_of_address(reason: str) -> str | None:
+    """Return the site that the mail's address is of, when the reason of its row says that it is another's."""
+    return reason.removeprefix(_SITE_OF_ADDRESS) if reason.startswith(_SITE_OF_ADDRESS) else None
+
+
 def _note(reading: Reading, arrival: Arrival) -> str:
     if arrival.site is not None and arrival.site != reading.site:
-        return f"site_of_address:{arrival.site}"
+        return f"{_SITE_OF_ADDRESS}{arrival.site}"
     return ""

@@ -12,7 +12,8 @@ class IncomingMail(models.Model):
 
     project_id is no foreign key: mail for nobody, or for a project that is not there, has its row too.
     stream_sequence: which message on MAIL; the same arrival under another sequence was published twice. cursor,
-    at_source: the source's own name for the mail, and when it got it; "" and None where it comes by itself.
+    at_source: the source's own name for the mail, and when it got it; "" and None where it comes by itself. rules: the
+    version of the rules that read it, "" when nobody could read it or it was read before versions were kept.
     """
 
     arrival_id = models.UUIDField(primary_key=True)
@@ -36,6 +37,7 @@ class IncomingMail(models.Model):
     reservation_id = models.UUIDField(null=True)
     cursor = models.TextField(blank=True, db_default="")
     at_source = models.DateTimeField(null=True)
+    rules = models.CharField(max_length=24, blank=True, db_default="")
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
@@ -93,4 +95,46 @@ class SourceCheck(models.Model):
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["project_id", "source"], name="one_check_of_a_source")
+        ]
+
+
+class ReplayOrder(models.Model):
+    """One replay that somebody asked for on the page, how far it is, and what it came to.
+
+    chosen: replaying.Chosen as JSON. apply: False for a dry run. state: a ReplayState. mails: how many were chosen when
+    it was asked for. kinds: [before, after, count]. different: the first differences one by one, as JSON of
+    differences.Difference. place_*: the last mail that was read, where the next batch goes on. owner: the worker that
+    has it, "" when nobody; touched_at: when that one last said that it lives. why: what it failed of, "" else.
+    """
+
+    replay_id = models.UUIDField(primary_key=True)
+    project_id = models.CharField(max_length=64)
+    chosen = models.JSONField()
+    apply = models.BooleanField()
+    state = models.CharField(max_length=10)
+    mails = models.BigIntegerField()
+    read = models.BigIntegerField(default=0)
+    same = models.BigIntegerField(default=0)
+    unread = models.BigIntegerField(default=0)
+    differing = models.BigIntegerField(default=0)
+    amended = models.BigIntegerField(default=0)
+    kinds = models.JSONField(default=list)
+    different = models.JSONField(default=list)
+    place_arrived_at = models.DateTimeField(null=True)
+    place_arrival_id = models.UUIDField(null=True)
+    owner = models.CharField(max_length=64, blank=True)
+    asked_by = models.CharField(max_length=254)
+    asked_at = models.DateTimeField()
+    touched_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    why = models.TextField(blank=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index("project_id", models.F("asked_at").desc(), name="replay_newest"),
+        ]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["project_id"], condition=models.Q(ended_at=None), name="one_open_replay_of_a_project"
+            )
         ]

@@ -75,6 +75,7 @@ def get_mail(project_id: str, arrival_id: UUID) -> MailDetail:
         rcpt_to=row.rcpt_to,
         issued_at_utc=row.issued_at,
         lossy_characters=row.lossy_characters,
+        rules=row.rules,
     )
 
 

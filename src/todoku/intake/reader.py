@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -24,14 +24,14 @@ from todoku.bus.consumers import Consumer, Delivered
 from todoku.bus.errors import BusError
 from todoku.bus.streams import MAIL
 from todoku.intake.errors import BookUnavailable
-from todoku.intake.extracting import RawMail, ReadOutcome, read_all
+from todoku.intake.extracting import ReadOutcome
 from todoku.intake.fates import Received, undecodable_id
+from todoku.intake.kept import portions, read_kept
 from todoku.intake.recording import Recorded, record
 from todoku.intake.statistics import FreshStatistics
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
 from todoku.sources.types import Arrival
-from todoku.vault.errors import VaultError, VaultMissing
 from todoku.vault.types import Vault
 
 __all__ = ["MailReader"]
@@ -41,7 +41,6 @@ log = structlog.get_logger(__name__)
 DURABLE: Final = "reader"
 BATCH_MAILS: Final = 500
 MOST_OUT: Final = 10 * BATCH_MAILS  # each reader has three batches in hand: fetched, waiting, being committed
-PORTION_OCTETS: Final = 64 * 1024 * 1024  # raw mails in memory: 200 of 64 MB would be 12 GB
 FETCH_WAIT_SECONDS: Final = 1.0
 # A killed reader's mails wait this long; work that takes longer says so (`extend`).
 ACK_WAIT_SECONDS: Final = 10.0
@@ -138,7 +137,7 @@ class MailReader:
         """Fetch the bytes and read them; what the vault can't give now goes back to the bus."""
         arrivals = [_arrival(message) for message in messages]
         batch = _Batch([], [])
-        for some in _portions(arrivals):
+        for some in portions([arrival.size_bytes if arrival is not None else 0 for arrival in arrivals]):
             outcomes = await self._read(arrivals[some])
             for message, arrival, outcome in zip(messages[some], arrivals[some], outcomes, strict=True):
                 if outcome is None:
@@ -150,24 +149,9 @@ class MailReader:
 
     async def _read(self, arrivals: Sequence[Arrival | None]) -> list[ReadOutcome | None]:
         """Return what each mail says; None when only now is the wrong time."""
-        contents = await self._contents(arrivals)
-        readable = [
-            RawMail(str(arrival.arrival_id), content, arrival.received_at_utc)
-            for arrival, content in zip(arrivals, contents, strict=True)
-            if arrival is not None and isinstance(content, bytes)
-        ]
-        loop = asyncio.get_running_loop()
-        outcomes = iter(await loop.run_in_executor(self._executor, read_all, readable) if readable else [])
-        return [next(outcomes) if isinstance(content, bytes) else content for content in contents]
-
-    async def _contents(self, arrivals: Sequence[Arrival | None]) -> list[bytes | ReadOutcome | None]:
-        """Return the mails' bytes; an outcome when there will never be any; None when only now is the wrong time."""
         known = [arrival for arrival in arrivals if arrival is not None]
-        found = iter(await self._vault.get_many([arrival.vault_key for arrival in known]))
-        return [
-            ReadOutcome(None, "arrival_undecodable") if arrival is None else _content(arrival, next(found))
-            for arrival in arrivals
-        ]
+        outcomes = iter(await read_kept(self._vault, known, self._executor))
+        return [ReadOutcome(None, "arrival_undecodable") if arrival is None else next(outcomes) for arrival in arrivals]
 
     async def _commit(self, batch: _Batch, stop: asyncio.Event | None = None) -> None:
         """Record the batch, project by project, and acknowledge; waits for the database as long as it takes.
@@ -270,30 +254,6 @@ def _arrival(message: Delivered) -> Arrival | None:
     except msgspec.MsgspecError as error:
         log.error("mail.arrival_undecodable", subject=message.subject, sequence=message.sequence, error=str(error))
         return None
-
-
-def _portions(arrivals: Sequence[Arrival | None]) -> Iterator[slice]:
-    """Yield parts of a batch that may be in memory together; a mail that is larger than that comes alone."""
-    begin = octets = 0
-    for place, arrival in enumerate(arrivals):
-        size = arrival.size_bytes if arrival is not None else 0
-        if place > begin and octets + size > PORTION_OCTETS:
-            yield slice(begin, place)
-            begin, octets = place, 0
-        octets += size
-    if begin < len(arrivals):
-        yield slice(begin, len(arrivals))
-
-
-def _content(arrival: Arrival, found: bytes | VaultError) -> bytes | ReadOutcome | None:
-    if isinstance(found, bytes):
-        return found
-    arrival_id = str(arrival.arrival_id)
-    if found.transient:
-        log.warning("mail.vault_away", arrival_id=arrival_id, error=str(found))
-        return None
-    log.error("mail.bytes_lost", arrival_id=arrival_id, vault_key=arrival.vault_key, error=str(found))
-    return ReadOutcome(None, "bytes_missing" if isinstance(found, VaultMissing) else "bytes_corrupt")
 
 
 def _received(message: Delivered, arrival: Arrival | None, outcome: ReadOutcome) -> Received:

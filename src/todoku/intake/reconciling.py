@@ -8,18 +8,19 @@ STRATEGY  The listing comes first, then the bus, then the books: whatever arrive
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError
 
 from todoku.bus.connection import Bus
 from todoku.bus.errors import BusError
 from todoku.credentials.errors import CredentialError
 from todoku.credentials.inventory import CredentialBook
 from todoku.intake import source_days
+from todoku.intake.database import ask
+from todoku.intake.errors import BookUnavailable
 from todoku.intake.source_days import DayCount
 from todoku.kernel.clock import Clock
 from todoku.kernel.waiting import rest
@@ -38,8 +39,6 @@ RECONCILE_EVERY: Final = timedelta(hours=1)
 AFTER_TROUBLE: Final = timedelta(minutes=5)  # a reconciliation that failed is tried again
 LOOK_EVERY_SECONDS: Final = 30.0
 
-Answer = TypeVar("Answer")
-
 
 class Reconciler:
     """Reconciles every source of every project: hourly, and after each of its outages."""
@@ -54,15 +53,15 @@ class Reconciler:
         while not stop.is_set():
             try:
                 await self.reconcile_due(stop)
-            except (DatabaseError, InterfaceError, BusError) as error:
+            except (BookUnavailable, DatabaseError, InterfaceError, BusError) as error:
                 log.warning("source.reconciliation_waits", error=str(error).splitlines()[0] if str(error) else "")
             await rest(stop, LOOK_EVERY_SECONDS)
 
     async def reconcile_due(self, stop: asyncio.Event) -> int:
         """Reconcile what is due, one after the other; return how many were."""
         count = 0
-        for project_id in await _ask(projects.list_project_ids):
-            checks = await _ask(source_days.checks, project_id)
+        for project_id in await ask(projects.list_project_ids):
+            checks = await ask(source_days.checks, project_id)
             standings = await read_standings(self._bus, project_id)
             for entry in await SourceBook(self._bus).list(project_id):
                 tried_utc, succeeded_utc, why = checks.get(entry.source, (None, None, ""))
@@ -75,7 +74,7 @@ class Reconciler:
                     or not _due(standing, tried_utc, succeeded_utc, why, now_utc)
                 ):
                     continue
-                if await _ask(source_days.claim, project_id, entry.source, tried_utc, now_utc):
+                if await ask(source_days.claim, project_id, entry.source, tried_utc, now_utc):
                     await self.reconcile(entry)
                     count += 1
         return count
@@ -86,16 +85,16 @@ class Reconciler:
         try:
             listed = await self._listing(entry)
         except SourceError as error:
-            await _ask(source_days.save_failure, entry.project_id, entry.source, error.what)
+            await ask(source_days.save_failure, entry.project_id, entry.source, error.what)
             log.warning("source.not_reconciled", **names, error=error.what)
             return None
         keys = await ArrivedKeys.load(self._bus, entry.project_id, entry.source)
         on_bus = [one.key in keys for one in listed]
-        in_books = await _ask(source_days.cursors_in_books, entry.project_id, entry.source)
-        zone = (await _ask(projects.get_project, entry.project_id)).time_zone
+        in_books = await ask(source_days.cursors_in_books, entry.project_id, entry.source)
+        zone = (await ask(projects.get_project, entry.project_id)).time_zone
         now_utc = self._clock.now_utc()
         days = await asyncio.to_thread(source_days.compare, listed, on_bus, in_books, now_utc, zone)
-        await _ask(source_days.save, entry.project_id, entry.source, days, now_utc)
+        await ask(source_days.save, entry.project_id, entry.source, days, now_utc)
         sums = _sums(list(days.values()))
         (log.error if sums["missing"] else log.info)("source.reconciled", **names, **sums)
         return sums
@@ -139,16 +138,3 @@ def _sums(days: list[DayCount]) -> dict[str, int]:
         "missing": sum(len(day.missing) for day in days),
         "surplus": sum(day.surplus for day in days),
     }
-
-
-async def _ask(question: Callable[..., Answer], *arguments: object) -> Answer:
-    """Ask the database on a thread, and leave no stale connection there."""
-
-    def asked() -> Answer:
-        close_old_connections()
-        try:
-            return question(*arguments)
-        finally:
-            close_old_connections()
-
-    return await asyncio.to_thread(asked)

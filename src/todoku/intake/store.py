@@ -10,7 +10,7 @@ import msgspec
 from django.db import connection
 
 from todoku.intake.models import IncomingMail
-from todoku.intake.types import MailState
+from todoku.intake.types import GIVEN_BY_THE_BOOK, MailState
 
 _KNOWN = """
 SELECT arrival_id, stream_sequence FROM intake_incomingmail
@@ -24,14 +24,15 @@ _INSERT = """
 INSERT INTO intake_incomingmail
     (arrival_id, project_id, source, stream_sequence, state, reason, site, shop_code, shop_text, subject, sender,
      rcpt_to, vault_key, sha256, size_bytes, arrived_at, issued_at, lossy_characters, reservation_id,
-     cursor, at_source)
+     cursor, at_source, rules)
 SELECT n.arrival_id, n.project_id, n.source, n.stream_sequence, n.state, n.reason, n.site, n.shop_code, n.shop_text,
     n.subject, n.sender, n.rcpt_to, n.vault_key, n.sha256, n.size_bytes, n.arrived_at, n.issued_at,
-    n.lossy_characters, n.reservation_id, n.cursor, n.at_source
+    n.lossy_characters, n.reservation_id, n.cursor, n.at_source, n.rules
 FROM json_to_recordset(%s::json) AS n(arrival_id uuid, project_id text, source text, stream_sequence bigint,
     state text, reason text, site text, shop_code text, shop_text text, subject text, sender text, rcpt_to text,
     vault_key text, sha256 text, size_bytes bigint, arrived_at timestamptz, issued_at timestamptz,
-    lossy_characters integer, reservation_id uuid, cursor text, at_source timestamptz)
+    lossy_characters integer, reservation_id uuid, cursor text, at_source timestamptz,
+    rules text)
 ON CONFLICT (arrival_id) DO NOTHING
 """
 _RELEASE = """
@@ -39,6 +40,18 @@ UPDATE intake_incomingmail m SET state = %s, reservation_id = n.reservation_id
 FROM json_to_recordset(%s::json) AS n(arrival_id uuid, reservation_id uuid)
 WHERE m.project_id = %s AND m.arrival_id = n.arrival_id AND m.state = %s
 """
+_SETTLE = """
+UPDATE intake_incomingmail m SET state = n.state, reservation_id = n.reservation_id
+FROM json_to_recordset(%s::json) AS n(arrival_id uuid, state text, reservation_id uuid)
+WHERE m.project_id = %s AND m.arrival_id = n.arrival_id AND m.state = ANY(%s)
+  AND (m.state, m.reservation_id) IS DISTINCT FROM (n.state, n.reservation_id)
+"""
+_NOTE_RULES = """
+UPDATE intake_incomingmail m SET rules = n.rules
+FROM json_to_recordset(%s::json) AS n(arrival_id uuid, rules text)
+WHERE m.project_id = %s AND m.arrival_id = n.arrival_id AND m.rules <> n.rules
+"""
+_BY_THE_BOOK = [state.value for state in GIVEN_BY_THE_BOOK]
 
 
 class MailLine(msgspec.Struct, kw_only=True):
@@ -65,6 +78,7 @@ class MailLine(msgspec.Struct, kw_only=True):
     reservation_id: UUID | None
     cursor: str
     at_source: datetime | None
+    rules: str
 
 
 def known_arrivals(project_id: str, arrival_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -106,6 +120,7 @@ def replace(line: MailLine) -> None:
         issued_at=line.issued_at,
         lossy_characters=line.lossy_characters,
         reservation_id=line.reservation_id,
+        rules=line.rules,
     )
 
 
@@ -114,6 +129,23 @@ def release(project_id: str, released: Mapping[UUID, UUID | None]) -> None:
     rows = [{"arrival_id": arrival, "reservation_id": reservation} for arrival, reservation in released.items()]
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE, [MailState.APPLIED.value, _json(rows), project_id, MailState.HELD.value])
+
+
+def settle(project_id: str, settled: Mapping[UUID, tuple[MailState, UUID | None]]) -> None:
+    """Give mails of which the book decides (arrival -> state and reservation) what it says now."""
+    rows = [
+        {"arrival_id": arrival, "state": state.value, "reservation_id": reservation}
+        for arrival, (state, reservation) in settled.items()
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, [_json(rows), project_id, _BY_THE_BOOK])
+
+
+def note_rules(project_id: str, rules: Mapping[UUID, str]) -> None:
+    """Note which rules have read these mails, when they say the same as those before."""
+    rows = [{"arrival_id": arrival, "rules": version} for arrival, version in rules.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE_RULES, [_json(rows), project_id])
 
 
 def counted_rows() -> int:

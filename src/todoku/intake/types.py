@@ -23,6 +23,18 @@ class MailState(StrEnum):
 
 
 END_STATES = tuple(state for state in MailState if state is not MailState.PENDING)
+GIVEN_BY_READING = (MailState.UNKNOWN_LAYOUT, MailState.UNREADABLE, MailState.NOT_A_RESERVATION)
+GIVEN_BY_THE_BOOK = (MailState.APPLIED, MailState.STALE, MailState.HELD, MailState.DUPLICATE)
+
+
+class ReplayState(StrEnum):
+    """Where an asked-for replay stands; the last three are its end."""
+
+    ASKED = "asked"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +92,4 @@ class MailDetail:
     rcpt_to: str
     issued_at_utc: datetime | None
     lossy_characters: int
+    rules: str

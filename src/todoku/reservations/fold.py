@@ -161,6 +161,19 @@ def admit(known: Sequence[Notification], arriving: Notification) -> Admission:
     return Admission(Effect.HELD)
 
 
+def settle(notifications: Iterable[Notification]) -> dict[UUID, Effect]:
+    """Return what each notification does when all came one by one, in the order in which they were received."""
+    effects: dict[UUID, Effect] = {}
+    counting: list[Notification] = []
+    for arriving in sorted(notifications, key=lambda item: (item.received_at_utc, item.arrival_id)):
+        admission = admit(counting, arriving)
+        effects[arriving.arrival_id] = admission.effect
+        effects.update(dict.fromkeys(admission.released, Effect.APPLIED))
+        if admission.effect is not Effect.DUPLICATE:
+            counting.append(arriving)
+    return effects
+
+
 def site_key(notification: Notification) -> tuple[datetime, int, str]:
     """Return the key by which one site's notifications about one reservation are ordered."""
     return (notification.issued_at_utc, _RANK[notification.facts.event], notification.content_sha256)

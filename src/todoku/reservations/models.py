@@ -12,6 +12,7 @@ from django.db import models
 from todoku.reservations.types import ReservationState
 
 HELD = "held"  # a key of which only changes or cancels are known: counted, never shown
+EMPTY = "empty"  # a key of which nothing is said any more: its mails say something else since they were read again
 
 
 class Reservation(models.Model):

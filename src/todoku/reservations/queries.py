@@ -17,7 +17,7 @@ from todoku.projects import queries as project_queries
 from todoku.reservations.cleaning import decode_facts
 from todoku.reservations.errors import ReservationMissing
 from todoku.reservations.fold import site_key
-from todoku.reservations.models import SHOWN, Reservation, ReservationFact
+from todoku.reservations.models import HELD, SHOWN, Reservation, ReservationFact
 from todoku.reservations.shops import ShopBook
 from todoku.reservations.types import (
     BookedVisit,
@@ -113,7 +113,13 @@ def count_unhandled(project_id: str) -> int:
 
 def count_held(project_id: str) -> int:
     """Return for how many references only changes or cancels have come."""
-    return Reservation.objects.filter(project_id=project_id).exclude(SHOWN).count()
+    return Reservation.objects.filter(project_id=project_id, state=HELD).count()
+
+
+def stated_by(project_id: str, arrival_ids: Sequence[UUID]) -> dict[UUID, Notification]:
+    """Return what the book holds of these arrivals, as they were read; one that said nothing is not in it."""
+    facts = ReservationFact.objects.filter(project_id=project_id, arrival_id__in=list(arrival_ids))
+    return {fact.arrival_id: _notification(fact) for fact in facts}
 
 
 def visit_facts(project_id: str, reservation_ids: Sequence[UUID]) -> list[BookedVisit]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -14,17 +14,17 @@ from todoku.kernel.clock import Clock
 from todoku.projects import queries as project_queries
 from todoku.reservations import store
 from todoku.reservations.cleaning import clean_notification
-from todoku.reservations.fold import admit, fold
+from todoku.reservations.fold import admit, fold, settle
 from todoku.reservations.models import SHOWN, Reservation
 from todoku.reservations.shops import ShopBook
-from todoku.reservations.types import Applied, Effect, Notification
+from todoku.reservations.types import Applied, Corrected, Effect, Notification, Settled
 
 log = structlog.get_logger(__name__)
 
 
-def require_possible(notification: Notification) -> None:
-    """Raise ImpossibleFacts when the book can't hold what this notification states; changes nothing."""
-    clean_notification(notification)
+def require_possible(notification: Notification) -> Notification:
+    """Return the notification as the book would hold it; raises ImpossibleFacts when it can't. Changes nothing."""
+    return clean_notification(notification)
 
 
 def apply_many(project_id: str, notifications: Sequence[Notification]) -> list[Applied]:
@@ -47,6 +47,43 @@ def apply_many(project_id: str, notifications: Sequence[Notification]) -> list[A
         _write(project_id, desk, shops)
     log.debug("reservations.applied", project_id=project_id, count=len(answers))
     return answers
+
+
+def correct(project_id: str, arrival_id: UUID, notification: Notification | None) -> Corrected | None:
+    """Let the book hold what reading an arrival again gives; None = it says nothing about a reservation any more.
+
+    Returns None when the book holds nothing of this arrival: `apply_many` is for those. One transaction (joins an outer
+    one). The reservation that it spoke of, and the one that it speaks of now, are folded again from all that is said of
+    them; every arrival there gets the effect that it would have had. Doing it again changes nothing. A reservation that
+    changes visibly waits for a person again. Raises ImpossibleFacts (permanent), and then nothing is changed.
+    """
+    now = [clean_notification(notification)] if notification is not None else []
+    shops = ShopBook(project_queries.list_shops(project_id))
+    with transaction.atomic():
+        before = [fact.notification for fact in store.stored_facts(project_id, [], [arrival_id])]
+        if not before:
+            return None
+        rows = store.claim(project_id, {(item.site, item.facts.reference) for item in before + now})
+        known = {
+            fact.notification.arrival_id: fact
+            for fact in store.stored_facts(project_id, [row.id for row in rows.values()], [])
+        }
+        said = [fact.notification for key, fact in known.items() if key != arrival_id]
+        facts = _settled_facts(rows, said + now)
+        moved = [fact for fact in facts if known.get(fact.notification.arrival_id) != fact]
+        store.replace_facts(project_id, [arrival_id] if not now else [], moved)
+        shown = _write_folds(project_id, _pages(rows, facts), shops)
+    log.info("reservation.corrected", project_id=project_id, arrival_id=str(arrival_id), facts=len(moved))
+    return Corrected(
+        settled={
+            fact.notification.arrival_id: Settled(
+                fact.effect, fact.reservation_id if fact.reservation_id in shown else None
+            )
+            for fact in facts
+        },
+        shown=tuple(sorted(shown)),
+        hidden=tuple(sorted(row.id for row in rows.values() if row.id not in shown)),
+    )
 
 
 def refresh_statistics() -> None:
@@ -137,13 +174,39 @@ def _write(project_id: str, desk: _Desk, shops: ShopBook) -> None:
         store.insert_facts(project_id, list(desk.added.values()))
     if desk.released:
         store.release_facts(project_id, desk.released)
+    _write_folds(project_id, [(page.row, page.counting) for page in desk.pages.values() if page.touched], shops)
+
+
+def _settled_facts(rows: Mapping[store.Key, store.ClaimedRow], said: Sequence[Notification]) -> list[store.StoredFact]:
+    """Return what is said of each of these reservations, with the effect that it has among the others."""
+    facts = []
+    for key, row in rows.items():
+        items = [item for item in said if (item.site, item.facts.reference) == key]
+        effects = settle(items)
+        facts += [store.StoredFact(item, effects[item.arrival_id], row.id) for item in items]
+    return facts
+
+
+def _pages(
+    rows: Mapping[store.Key, store.ClaimedRow], facts: Sequence[store.StoredFact]
+) -> list[tuple[store.ClaimedRow, list[Notification]]]:
+    counting = [fact for fact in facts if fact.effect is not Effect.DUPLICATE]
+    return [(row, [fact.notification for fact in counting if fact.reservation_id == row.id]) for row in rows.values()]
+
+
+def _write_folds(
+    project_id: str, pages: Iterable[tuple[store.ClaimedRow, Sequence[Notification]]], shops: ShopBook
+) -> frozenset[UUID]:
+    """Fold each reservation from the notifications that count and write what differs; return those that are shown."""
     changed = []
-    for page in desk.pages.values():
-        if not page.touched:
-            continue
-        folded = fold(replace(item, shop_code=shops.code_of(item)) for item in page.counting)
+    shown = set()
+    for row, counting in pages:
+        folded = fold(replace(item, shop_code=shops.code_of(item)) for item in counting)
         columns = store.folded_columns(folded)
-        if columns != page.row.columns:
-            changed.append((page.row, columns))
+        if folded.state is not None:
+            shown.add(row.id)
+        if columns != row.columns:
+            changed.append((row, columns))
     if changed:
         store.update_reservations(project_id, changed)
+    return frozenset(shown)

@@ -18,7 +18,7 @@ from todoku.extraction.types import Event
 from todoku.kernel.ids import new_id
 from todoku.reservations.cleaning import decode_facts, encode_facts
 from todoku.reservations.fold import Folded, Values
-from todoku.reservations.models import HELD
+from todoku.reservations.models import EMPTY, HELD
 from todoku.reservations.types import Effect, Notification
 
 Key = tuple[str, str]
@@ -72,6 +72,10 @@ SELECT n.arrival_id, %s, n.reservation_id, n.site, n.reference, n.event, n.effec
        n.issued_at, n.received_at, n.facts
 FROM json_to_recordset(%s::json) AS n(arrival_id uuid, reservation_id uuid, site text, reference text, event text,
      effect text, shop_code text, content_sha256 text, issued_at timestamptz, received_at timestamptz, facts jsonb)
+"""
+_REMOVE_FACTS = """
+DELETE FROM reservations_reservationfact WHERE project_id = %s
+  AND arrival_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::uuid))
 """
 _RELEASE = "UPDATE reservations_reservationfact SET effect = %s WHERE project_id = %s AND arrival_id = ANY(%s)"
 _UPDATE = f"""
@@ -131,6 +135,14 @@ def insert_facts(project_id: str, facts: Sequence[StoredFact]) -> None:
         cursor.execute(_INSERT_FACTS, [project_id, _json(rows)])
 
 
+def replace_facts(project_id: str, removed: Sequence[UUID], facts: Sequence[StoredFact]) -> None:
+    """Take out what these arrivals and those of the facts had said, and add the facts; two statements."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REMOVE_FACTS, [project_id, _json([*removed, *(one.notification.arrival_id for one in facts)])])
+    if facts:
+        insert_facts(project_id, facts)
+
+
 def release_facts(project_id: str, arrival_ids: Sequence[UUID]) -> None:
     """Turn held facts into applied ones; one statement."""
     with connection.cursor() as cursor:
@@ -155,7 +167,7 @@ def folded_columns(folded: Folded) -> dict[str, Any]:
     newest = folded.newest
     shown = folded.state is not None
     columns: dict[str, Any] = {name: getattr(folded.values, name) if shown else None for name in _VALUE_NAMES}
-    columns["state"] = folded.state.value if folded.state else HELD
+    columns["state"] = folded.state.value if folded.state else HELD if newest else EMPTY
     columns["last_event"] = newest.facts.event.value if newest and shown else ""
     columns["changed"] = list(folded.changed) if shown else []
     columns["previous_start"] = folded.previous_start if shown else None

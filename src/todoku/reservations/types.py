@@ -59,6 +59,26 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Where one arrival stands after a correction. reservation_id is None while its reservation is not shown."""
+
+    effect: Effect
+    reservation_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What a correction did. settled: every arrival of the reservations that it touched, as each of them stands now.
+
+    shown, hidden: those reservations, by whether anything opens them still.
+    """
+
+    settled: dict[UUID, Settled]
+    shown: tuple[UUID, ...]
+    hidden: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationRow:
     """One reservation as lists and Online show it. changed: names of the fields that the last change altered."""
 

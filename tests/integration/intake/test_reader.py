@@ -70,7 +70,7 @@ async def test_large_mails_are_read_a_portion_at_a_time(
     office: Office, gnavi: Gnavi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 mails of 60 MB in one batch would be 12 GB."""
-    monkeypatch.setattr("todoku.intake.reader.PORTION_OCTETS", 100_000)
+    monkeypatch.setattr("todoku.intake.kept.PORTION_OCTETS", 100_000)
     small = [gnavi(f"PL{n}") for n in range(12)]
     large = [gnavi(f"PL9{n}") + b"x" * (60_000 if n else 150_000) for n in range(4)]
     await office.arrive(*small[:6], *large, *small[6:])

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from todoku.intake import queries, replaying
+from todoku.intake import queries
 from todoku.intake.extracting import ReadOutcome
 from todoku.intake.replaying import Chosen, replay
 from todoku.intake.types import MailState
@@ -33,18 +33,18 @@ async def test_what_a_mended_rule_reads_is_told_first_and_then_applied_once(
     await office.reader().drain()
 
     dry = await replay(office.vault, office.mine, Chosen(), apply=False)
-    assert (dry.read, len(dry.different), dry.applied) == (3, 3, 0)
+    assert (dry.read, dry.same, dry.differing, dry.amended) == (4, 1, 3, 0)
     assert {(one.before, one.after) for one in dry.different} == {(MailState.UNREADABLE, MailState.APPLIED)}
     assert sorted(one.reference for one in dry.different) == ["A1", "A1", "A2"]
     assert await _states(office) == {MailState.UNREADABLE: 3, MailState.APPLIED: 1}
 
-    wet = await replay(office.vault, office.mine, Chosen(), apply=True)
-    assert wet.applied == 3
+    wet = await replay(office.vault, office.mine, Chosen(state=MailState.UNREADABLE), apply=True)
+    assert (wet.read, wet.amended) == (3, 3)
     assert await _states(office) == {MailState.APPLIED: 4}
-    again = await replay(office.vault, office.mine, Chosen(), apply=True)
-    assert (again.read, again.applied) == (0, 0)
-    everything = await replay(office.vault, office.mine, Chosen(state=MailState.APPLIED), apply=True)
-    assert (everything.read, everything.same, everything.applied) == (4, 4, 0)
+    again = await replay(office.vault, office.mine, Chosen(state=MailState.UNREADABLE), apply=True)
+    assert (again.read, again.amended) == (0, 0)
+    everything = await replay(office.vault, office.mine, Chosen(), apply=True)
+    assert (everything.read, everything.same, everything.amended) == (4, 4, 0)
 
 
 async def test_mails_are_chosen_by_time_source_site_and_state(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +78,11 @@ async def test_bytes_that_can_not_be_had_now_are_left_as_they_are(
         await office.arrive(write_gnavi("D1"))
         await office.reader().drain()
 
-    async def away(_key: str) -> bytes:
-        raise VaultUnavailable("no answer")
+    async def away(keys: list[str]) -> list[VaultUnavailable]:
+        return [VaultUnavailable("no answer") for _ in keys]
 
     with monkeypatch.context() as patch:
-        patch.setattr(office.vault, "get", away)
+        patch.setattr(office.vault, "get_many", away)
         report = await replay(office.vault, office.mine, Chosen(), apply=True)
-    assert (report.read, report.unread, report.applied) == (1, 1, 0)
+    assert (report.read, report.unread, report.amended) == (1, 1, 0)
     assert await _states(office) == {MailState.UNREADABLE: 1}
-    assert replaying.BATCH > 1
