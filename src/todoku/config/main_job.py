@@ -69,7 +69,7 @@ async def _take_mails_in(bus: Bus, vault: Vault, clock: Clock) -> None:
     await asyncio.gather(
         *(
             writer.accept(raw, project_id=group.PROJECT_ID, source="import", cursor=f"{site}/{filename}")
-            for site, filename, raw in sample_mails()
+            for site, filename, raw in sample_mails(*group.SITES, "none")
         )
     )
     await MailReader(bus, vault, clock).drain()

@@ -92,7 +92,7 @@ async def read(stage: Stage, stop: asyncio.Event) -> None:
         group.create_task(MailReader(stage.bus, stage.vault, stage.clock).run(stop))
         group.create_task(_mirror_addresses(stage, stop))
         group.create_task(Reconciler(stage.bus, inventory, stage.clock).run(stop))
-        group.create_task(ReplayWorker(stage.vault, stage.clock).run(stop))
+        group.create_task(ReplayWorker(stage.bus, stage.vault, stage.clock).run(stop))
 
 
 async def plan(stage: Stage, stop: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import structlog
 
 from todoku.demo.fresh_mail import FreshMails
+from todoku.demo.group import SITES
 from todoku.extraction import read_mail, sample_mails
 from todoku.kernel.clock import Clock
 from todoku.mail.errors import Unreadable
@@ -26,7 +27,7 @@ def sample_letters(
 ) -> list[Letter]:
     """Return every sample mail with the intake address of the shop and site that it is about."""
     letters: list[Letter] = []
-    for site, _filename, raw in sample_mails():
+    for site, _filename, raw in sample_mails(*SITES, "none"):
         shop = _shop_of(raw, shops, clock)
         local_part = addresses.get((shop.code, site)) or addresses[shops[0].code, "tabelog"]
         letters.append((f"{local_part}@{domain}", raw))

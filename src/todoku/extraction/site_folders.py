@@ -42,15 +42,15 @@ def sites() -> tuple[SiteInfo, ...]:
     )
 
 
-def sample_mails() -> Iterator[tuple[str, str, bytes]]:
+def sample_mails(*wanted: str) -> Iterator[tuple[str, str, bytes]]:
     """Yield (folder, file name, raw bytes) of every sample, in the order in which they arrived in their stories.
 
-    folder: the id of a site, or "none" for mails of no known site. All of them are invented.
+    folder: the id of a site, or "none" for mails of no known site. wanted: only these folders. All mails are invented.
     """
     found = [
         (sample.name, folder.name, sample)
         for folder in _folders()
-        if folder.joinpath("samples").is_dir()
+        if folder.joinpath("samples").is_dir() and (not wanted or folder.name in wanted)
         for sample in folder.joinpath("samples").iterdir()
         if sample.name.endswith(".eml")
     ]

@@ -2,7 +2,7 @@
 
 Purpose     read thousands of mails again without anybody waiting for a page, and see how far it is from anywhere.
 Reads       ReplayOrder, the vault, and what `replaying` reads.
-Writes      ReplayOrder; with `apply` also what `amending` writes.
+Writes      ReplayOrder; with `apply` also what `amending` writes, and an event for open pages.
 Guarantees  a project has one open replay (a unique index says so). After each batch the order says where the next one
             begins. A worker that dies is followed by another after TAKEN_OVER_AFTER; at most one batch is then read
             twice, which changes nothing, but what the dead one amended of it is counted as the same. Whoever was
@@ -23,6 +23,8 @@ import structlog
 from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.db.models import Q
 
+from todoku.bus.connection import Bus
+from todoku.bus.errors import BusError
 from todoku.intake import database, replaying
 from todoku.intake.differences import Difference
 from todoku.intake.errors import BookUnavailable, ReplayMissing, ReplayUnderWay
@@ -128,7 +130,8 @@ class _Work:
 class ReplayWorker:
     """Carry out replays; any number of workers may run, on any number of machines."""
 
-    def __init__(self, vault: Vault, clock: Clock) -> None:
+    def __init__(self, bus: Bus, vault: Vault, clock: Clock) -> None:
+        self._bus = bus
         self._vault = vault
         self._clock = clock
         self._name = str(uuid4())
@@ -180,7 +183,17 @@ class ReplayWorker:
             await database.ask(self._end, work, ReplayState.DONE)
         else:
             await database.ask(self._note, work, batch, place)
+            if batch.amended:
+                await self._tell(work.project_id, batch)
         return True
+
+    async def _tell(self, project_id: str, batch: Replay) -> None:
+        """Let live pages know; a page that misses it sees the same at its next look."""
+        moved = {"reservation_ids": [], "arrival_ids": [str(one.arrival_id) for one in batch.different]}
+        try:
+            await self._bus.publish_event(project_id, "reservation", moved)
+        except BusError as error:
+            log.warning("replay.event_not_published", project_id=project_id, error=str(error))
 
     def _take(self) -> _Work | None:
         """Return the order that is this worker's already, or else the oldest that is nobody's."""

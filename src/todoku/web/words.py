@@ -15,7 +15,7 @@ from todoku.campaigns.types import CampaignState, RunState
 from todoku.delivery.types import RecipientState
 from todoku.extraction.types import Event
 from todoku.guests.types import SuppressionReason
-from todoku.intake.types import MailRow, MailState
+from todoku.intake.types import MailRow, MailState, ReplayState
 from todoku.projects.types import Role
 from todoku.reservations.types import Effect, ReservationState
 
@@ -69,6 +69,15 @@ MAILS: dict[MailState, Word] = {
     ),
     MailState.QUARANTINED: Word(_("Set aside"), "lock", "look", _("Sender or address could not be trusted.")),
     MailState.UNREADABLE: Word(_("Broken mail"), "broken", "bad", _("Broken beyond reading; the original is kept.")),
+}
+BOOK_DECIDES = Word(_("Goes into the book"), "done", "good")
+OTHER_VALUES = Word(_("Other values"), "change", "look")
+REPLAYS: dict[ReplayState, Word] = {
+    ReplayState.ASKED: Word(_("Begins in a moment"), "clock", "busy"),
+    ReplayState.RUNNING: Word(_("Being read"), "change", "busy"),
+    ReplayState.DONE: Word(_("Finished"), "done", "good"),
+    ReplayState.STOPPED: Word(_("Stopped"), "stop", "off"),
+    ReplayState.FAILED: Word(_("Failed"), "broken", "bad"),
 }
 CAMPAIGNS: dict[CampaignState, Word] = {
     CampaignState.DRAFT: Word(_("Draft"), "draft", "off"),
@@ -213,6 +222,11 @@ FIELDS: dict[str, _Text] = {
     "link": _("Page at the site"),
     "site": _("Site"),
     "shop_code": _("Code of the shop"),
+    "event": _("What happened"),
+    "amount.minor": _("Amount"),
+    "amount.currency": _("Currency"),
+    "previous.start": _("Visit before the change"),
+    "previous.party_size": _("People before the change"),
     "previous": _("Visit before the change"),
     "issued_at": _("Time of sending"),
     "received_at": _("Time of arrival"),

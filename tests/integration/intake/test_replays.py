@@ -58,7 +58,7 @@ async def _work_off(worker: ReplayWorker) -> int:
 
 
 async def test_a_dry_run_tells_and_an_applied_one_changes(misread: Office, clock: VirtualClock, ask: Ask) -> None:
-    worker = ReplayWorker(misread.vault, clock)
+    worker = ReplayWorker(misread.bus, misread.vault, clock)
     dry = await ask(apply=False)
     asked = await _find(misread, dry)
     assert (asked.state, asked.mails, asked.asked_by) == (ReplayState.ASKED, 5, "nao@todoku.example")
@@ -92,7 +92,7 @@ async def test_a_project_has_one_replay_at_a_time(misread: Office, clock: Virtua
 
 
 async def test_one_that_is_stopped_ends_behind_its_batch(misread: Office, clock: VirtualClock, ask: Ask) -> None:
-    worker = ReplayWorker(misread.vault, clock)
+    worker = ReplayWorker(misread.bus, misread.vault, clock)
     replay_id = await ask()
     assert await worker.step()
     assert await misread.ask(replays.stop, misread.mine, replay_id, by="nao", clock=clock)
@@ -106,7 +106,7 @@ async def test_one_that_is_stopped_ends_behind_its_batch(misread: Office, clock:
 async def test_whoever_comes_next_goes_on_where_a_dead_worker_was(
     misread: Office, clock: VirtualClock, ask: Ask
 ) -> None:
-    dead, heir = ReplayWorker(misread.vault, clock), ReplayWorker(misread.vault, clock)
+    dead, heir = ReplayWorker(misread.bus, misread.vault, clock), ReplayWorker(misread.bus, misread.vault, clock)
     replay_id = await ask()
     assert await dead.step()
     assert await heir.step() is False  # somebody has it
@@ -121,7 +121,7 @@ async def test_whoever_comes_next_goes_on_where_a_dead_worker_was(
 async def test_a_batch_that_two_workers_did_is_counted_once(
     misread: Office, clock: VirtualClock, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, heir = ReplayWorker(misread.vault, clock), ReplayWorker(misread.vault, clock)
+    slow, heir = ReplayWorker(misread.bus, misread.vault, clock), ReplayWorker(misread.bus, misread.vault, clock)
     replay_id = await ask()
     once = replaying.replay_batch
 
@@ -142,7 +142,7 @@ async def test_a_batch_that_two_workers_did_is_counted_once(
 async def test_one_that_fails_says_why_and_the_next_goes_on(
     misread: Office, clock: VirtualClock, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = ReplayWorker(misread.vault, clock)
+    worker = ReplayWorker(misread.bus, misread.vault, clock)
     replay_id = await ask()
 
     async def broken(*_arguments: object, **_named: object) -> object:
@@ -173,9 +173,9 @@ async def test_a_worker_that_is_told_to_stop_lets_go_at_once(
     replay_id = await ask()
     with monkeypatch.context() as patch:
         patch.setattr(replaying, "replay_batch", last)
-        await ReplayWorker(misread.vault, SystemClock()).run(stopping)
+        await ReplayWorker(misread.bus, misread.vault, SystemClock()).run(stopping)
     assert (await _find(misread, replay_id)).came_to.read == 2
-    await _work_off(ReplayWorker(misread.vault, SystemClock()))
+    await _work_off(ReplayWorker(misread.bus, misread.vault, SystemClock()))
     assert (await _find(misread, replay_id)).state is ReplayState.DONE
 
 
@@ -183,7 +183,7 @@ async def test_mails_are_chosen_by_the_rules_that_read_them(misread: Office, clo
     older = Chosen(rules=replaying.OLDER)
     assert await misread.ask(replaying.count, misread.mine, older) == 5
     await ask(older)
-    await _work_off(ReplayWorker(misread.vault, clock))
+    await _work_off(ReplayWorker(misread.bus, misread.vault, clock))
     assert await misread.ask(replaying.count, misread.mine, older) == 0
     counts = [
         await misread.ask(replaying.count, misread.mine, Chosen(rules=version)) for version in replaying.todays_rules()

@@ -54,6 +54,7 @@ class House:
     campaign_id: UUID
     source: str
     credential: str
+    replay_id: UUID
 
     def email(self, role: Role) -> str:
         """Return who works here in that role."""
@@ -216,6 +217,8 @@ def _build(project_id: str, nats_url: str, tmp_path: Path) -> House:
     from todoku.campaigns import services as campaigns
     from todoku.guests import queries as guest_queries
     from todoku.guests import services as guests
+    from todoku.intake import replays
+    from todoku.intake.replaying import Chosen
     from todoku.projects import services as projects
     from todoku.reservations import queries as reservations
 
@@ -263,4 +266,6 @@ def _build(project_id: str, nats_url: str, tmp_path: Path) -> House:
     guest_id = next(row.id for row in guest_queries.search(project_id) if row.name == "山﨑 紬")
     source, credential = f"maildir-{project_id}", f"password-{project_id}"
     asyncio.run(name_a_source(nats_url, project_id, source, credential, tmp_path / "maildir"))
-    return House(project_id, reservation.id, arrival_id, guest_id, campaign_id, source, credential)
+    replay_id = replays.ask(project_id, Chosen(), apply=False, asked_by="test", clock=CLOCK)
+    replays.stop(project_id, replay_id, by="test", clock=CLOCK)
+    return House(project_id, reservation.id, arrival_id, guest_id, campaign_id, source, credential, replay_id)

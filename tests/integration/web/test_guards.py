@@ -21,9 +21,10 @@ PUBLIC_ROUTES = {
 POST_ONLY = {
     "handle", "guest_mailing", "campaign_check", "campaign_act", "campaign_starts", "campaign_approve",
     "campaign_test", "away_remedy", "run_resend", "run_act", "source_test", "source_act", "source_upload",
-    "credential_ask_dns",
+    "credential_ask_dns", "replay_act",
 }  # fmt: skip
 RUN_ROUTES = {"run", "run_names", "run_csv", "run_names_csv", "run_resend", "run_act"}
+ACTIONS = {"source_act": "pause", "replay_act": "stop"}
 STREAM = "stream"  # never ends: tried in test_live
 
 
@@ -40,7 +41,8 @@ def _url(route: URLPattern, house: House) -> str:
         "run_id": uuid4(),
         "source": house.source,
         "credential": house.credential,
-        "action": "pause" if route.name == "source_act" else "duplicate",
+        "action": ACTIONS.get(route.name or "", "duplicate"),
+        "replay_id": house.replay_id,
         "state": "sent",
         "token": "x",
         "number": 0,
@@ -100,6 +102,7 @@ def test_what_belongs_to_another_project_does_not_exist(
     for route in urlpatterns:
         if not isinstance(_guard(route), Right) or not set(route.pattern.converters) & {
             "reservation_id", "arrival_id", "guest_id", "campaign_id", "source", "credential",
+            "replay_id",
         }:  # fmt: skip
             continue
         url = _url(route, theirs)

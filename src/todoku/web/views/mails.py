@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from todoku.intake import queries
 from todoku.intake.errors import MailMissing
+from todoku.intake.replaying import todays_rules
 from todoku.intake.types import MailDetail, MailState
 from todoku.mail.errors import Unreadable
 from todoku.mail.parse import parse_mail
@@ -56,8 +60,25 @@ def mail(request: MemberRequest, arrival_id: UUID) -> HttpResponse:
         "letter": open_letter(detail),
         "newer": newer,
         "older": older,
+        "read_by": _read_by(detail.rules),
+        "again": _again(detail),
     }
     return render(request, "web/mail.html", values)
+
+
+def _read_by(rules: str) -> str:
+    """Say whether the rules that read a mail are today's."""
+    if not rules:
+        return _("rules of an earlier version of Todoku")
+    return _("today's rules") if rules in todays_rules() else _("earlier rules (%(version)s)") % {"version": rules}
+
+
+def _again(detail: MailDetail) -> str:
+    """Return what the page of reading again is asked so that it chooses this mail, by source, state and minute."""
+    begin = timezone.localtime(detail.row.arrived_at_utc).replace(second=0, microsecond=0, tzinfo=None)
+    end = begin + timedelta(minutes=1)
+    chosen = {"since": f"{begin:%Y-%m-%dT%H:%M}", "until": f"{end:%Y-%m-%dT%H:%M}", "source": detail.row.source}
+    return urlencode({**chosen, "state": detail.row.state.value})
 
 
 @needs(Right.SEE_RAW_MAIL)
