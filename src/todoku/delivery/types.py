@@ -295,8 +295,8 @@ class AnswerSink(Protocol):
         """
         ...
 
-    def answered(self, answer: Answer) -> None:
-        """Called for each answer as it arrives."""
+    def answered(self, answers: Sequence[Answer]) -> None:
+        """Called with the answers as they arrive, those together that arrive together."""
         ...
 
 

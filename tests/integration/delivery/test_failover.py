@@ -31,7 +31,7 @@ class DecidedRelay:
         self.seen.append([envelope.ref for envelope in envelopes])
         answers = [self.verdict(envelope, sink) for envelope in envelopes]
         for answer in answers:
-            sink.answered(answer)
+            sink.answered((answer,))
         return answers
 
     async def close(self) -> None:
@@ -142,7 +142,7 @@ async def test_a_probe_that_was_taken_back_proves_nothing(clock: VirtualClock) -
         with pytest.raises(HandOverForbidden):
             sink.about_to_complete(envelopes[0].ref)
         answer = Answer(envelopes[0].ref, AnswerKind.TEMPORARY, "taken back")
-        sink.answered(answer)
+        sink.answered((answer,))
         return [answer]
 
     send, first.send = first.send, taken_back  # type: ignore[method-assign]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -142,8 +143,8 @@ class Sink:
     def about_to_complete(self, ref: int) -> None:
         self.marked.append(ref)
 
-    def answered(self, answer: Answer) -> None:
-        self.answers.append(answer)
+    def answered(self, answers: Sequence[Answer]) -> None:
+        self.answers += answers
 
 
 class Play:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import structlog
@@ -54,10 +54,14 @@ class WindowSink:
         except OSError as error:
             raise HandOverForbidden(f"it can't be noted: {error}") from error
 
-    def answered(self, answer: Answer) -> None:
-        """Note it and when it came; a note that can't be written costs knowledge only if this process dies."""
-        self.moments[answer.ref] = self._now_utc()
-        try:
-            self._answer(self._window, answer.ref, answer)
-        except OSError as error:
-            log.error("delivery.answer_not_noted", index=answer.ref, error=str(error))
+    def answered(self, answers: Sequence[Answer]) -> None:
+        """Note them and when they came; a note that can't be written costs knowledge only if this process dies."""
+        now_utc = self._now_utc()
+        moments, window, note = self.moments, self._window, self._answer
+        for answer in answers:
+            ref = answer.ref
+            moments[ref] = now_utc
+            try:
+                note(window, ref, answer)
+            except OSError as error:
+                log.error("delivery.answer_not_noted", index=ref, error=str(error))

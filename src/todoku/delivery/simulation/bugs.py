@@ -115,8 +115,8 @@ class _CarelessSink:
     def about_to_complete(self, ref: int) -> None:
         self._sink.about_to_complete(ref)
 
-    def answered(self, answer: Answer) -> None:
-        self._sink.answered(_as_temporary(answer))
+    def answered(self, answers: Sequence[Answer]) -> None:
+        self._sink.answered([_as_temporary(answer) for answer in answers])
 
 
 class _CarelessTransport(SimTransport):

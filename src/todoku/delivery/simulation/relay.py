@@ -253,7 +253,7 @@ class SimTransport:
             attempt.heard = kind
             self._relay.witness.heard(attempt, answer)
         self._process.step()
-        job.sink.answered(answer)
+        job.sink.answered((answer,))
         self._process.step()
         job.answers.append(answer)
         if len(job.answers) == job.wanted and not job.done.done():

@@ -30,9 +30,10 @@ class WatchingSink:
             raise HandOverForbidden("the caller took it back")
         self.marked.append(ref)
 
-    def answered(self, answer: Answer) -> None:
-        assert answer.ref not in self.answers, f"message {answer.ref} is answered twice"
-        self.answers[answer.ref] = answer
+    def answered(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            assert answer.ref not in self.answers, f"message {answer.ref} is answered twice"
+            self.answers[answer.ref] = answer
 
 
 async def check_transport(make: Callable[[str], Transport]) -> None:

@@ -129,7 +129,7 @@ class _Call:
 
     def answer(self, envelope: Envelope, verdict: Verdict) -> None:
         answer = Answer(envelope.ref, verdict.kind, verdict.text[:_ANSWER_LETTERS], verdict.relay_failed)
-        self.sink.answered(answer)
+        self.sink.answered((answer,))
         self.answers.append(answer)
         if verdict.everybody:
             self.hopeless = verdict

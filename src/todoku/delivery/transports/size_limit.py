@@ -36,7 +36,7 @@ class SizeLimited:
                 continue
             words = f"552 5.3.4 not sent: the message has {octets} octets, at most {self._most_octets} are allowed"
             answer = Answer(envelope.ref, AnswerKind.PERMANENT, words)
-            sink.answered(answer)
+            sink.answered((answer,))
             answers.append(answer)
         return [*answers, *await self.transport.send(fitting, sink, flow=flow)]
 

@@ -128,8 +128,8 @@ def _compose_anew(envelopes: Iterable[Envelope], way: Way, sink: AnswerSink) -> 
     answers = []
     for envelope in envelopes:
         answer = Answer(envelope.ref, AnswerKind.TEMPORARY, f"to be composed in 7 bits for {way.name}")
-        sink.answered(answer)
         answers.append(answer)
+    sink.answered(answers)
     return answers
 
 
@@ -155,9 +155,12 @@ class _Watch:
             raise
         self._marked.add(ref)
 
-    def answered(self, answer: Answer) -> None:
-        lost = answer.kind is AnswerKind.TEMPORARY and answer.relay_failed
-        if self._may_go_on and lost and answer.ref not in self._marked:
-            self.go_on.add(answer.ref)
-        else:
-            self._sink.answered(answer)
+    def answered(self, answers: Sequence[Answer]) -> None:
+        lost = [answer for answer in answers if self._may_go_on and self._is_lost(answer)]
+        self.go_on.update(answer.ref for answer in lost)
+        heard = [answer for answer in answers if answer.ref not in self.go_on] if lost else answers
+        if heard:
+            self._sink.answered(heard)
+
+    def _is_lost(self, answer: Answer) -> bool:
+        return answer.kind is AnswerKind.TEMPORARY and answer.relay_failed and answer.ref not in self._marked

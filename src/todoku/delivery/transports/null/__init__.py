@@ -22,7 +22,7 @@ class NullTransport:
                 answer = Answer(envelope.ref, AnswerKind.ACCEPTED, "250 2.0.0 rehearsal: nothing was sent")
             except HandOverForbidden as error:
                 answer = Answer(envelope.ref, AnswerKind.TEMPORARY, error.what)
-            sink.answered(answer)
+            sink.answered((answer,))
             answers.append(answer)
         return answers
 

@@ -20,11 +20,11 @@ from typing import Final
 from todoku.delivery.errors import HandOverForbidden
 from todoku.delivery.transports.smtp.commands import NotSent, OpeningCommands
 from todoku.delivery.transports.smtp.exchange import LONG_MESSAGE_BYTES, JobSource, Trust, Wire
-from todoku.delivery.transports.smtp.job import Job
+from todoku.delivery.transports.smtp.job import LONGEST_TEXT, Handover, Job
 from todoku.delivery.transports.smtp.long_message import LongMessage
 from todoku.delivery.transports.smtp.offers import kind_of
 from todoku.delivery.transports.smtp.replies import Reply, ReplyReader
-from todoku.delivery.types import AnswerKind
+from todoku.delivery.types import Answer, AnswerKind
 
 MOST_FLYING_BYTES: Final = 64 * 1024
 _ALL_WELL = re.compile(rb"250 [^\r\n]*\r\n250 [^\r\n]*\r\n25[01] [^\r\n]*\r\n(2[0-9][0-9] [^\r\n]*)\r\n")
@@ -92,12 +92,8 @@ class ChunkExchange:
 
     def received(self, data: bytes) -> None:
         """Read replies; raises BrokenReply."""
-        position = 0
         flying = self._flying
-        if self._awaited == _RSET and self._reader.between_replies:
-            while flying and (all_well := _ALL_WELL.match(data, position)) is not None:
-                position = all_well.end()
-                self._accepted(all_well[1].decode("utf-8", "replace"))
+        position = self._all_well(data) if self._awaited == _RSET and self._reader.between_replies else 0
         if position < len(data):
             for reply in self._reader.feed(data[position:] if position else data):
                 self._handle(reply)
@@ -140,6 +136,28 @@ class ChunkExchange:
         parts.append(content if whole else content + b"\r\n")
         self._flying.append(job)
         self._flying_bytes += len(content)
+
+    def _all_well(self, data: bytes) -> int:
+        """Answer the messages at the head of which nothing but good is said; return where other words begin."""
+        position = 0
+        flying, match = self._flying, _ALL_WELL.match
+        answers: list[Answer] = []
+        handover: Handover | None = None
+        while flying and (all_well := match(data, position)) is not None:
+            position = all_well.end()
+            job = flying.popleft()
+            envelope = job.envelope
+            self._flying_bytes -= len(envelope.content)
+            if job.handover is not handover:
+                if handover is not None:
+                    handover.take(answers)
+                handover, answers = job.handover, []
+            text = all_well[1].decode("utf-8", "replace")
+            answers.append(Answer(envelope.ref, AnswerKind.ACCEPTED, text[:LONGEST_TEXT]))
+        if handover is not None:
+            self._trust.proven = True
+            handover.take(answers)
+        return position
 
     def _accepted(self, verbatim: str) -> None:
         job = self._flying.popleft()

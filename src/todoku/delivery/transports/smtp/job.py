@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
 from todoku.delivery.types import Answer, AnswerKind, AnswerSink, Envelope
+
+LONGEST_TEXT: Final = 500
+"""Characters of a relay's words that are kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +25,14 @@ class Handover:
     flow: str = ""
     answers: list[Answer] = field(default_factory=list)
 
+    def take(self, answers: Sequence[Answer]) -> None:
+        """Give these answers, one for each of so many envelopes, to sink and caller."""
+        self.sink.answered(answers)
+        self.answers += answers
+        self.waiting -= len(answers)
+        if not self.waiting and not self.done.done():
+            self.done.set_result(None)
+
 
 class Job(msgspec.Struct, eq=False):
     """One envelope and what was learnt about it. blame: grows with each connection lost under it."""
@@ -31,13 +43,7 @@ class Job(msgspec.Struct, eq=False):
 
     def answer(self, kind: AnswerKind, text: str, *, relay_failed: bool = False) -> None:
         """Give the one answer of this envelope to sink and caller."""
-        answer = Answer(self.envelope.ref, kind, text[:500], relay_failed)
-        handover = self.handover
-        handover.sink.answered(answer)
-        handover.answers.append(answer)
-        handover.waiting -= 1
-        if not handover.waiting and not handover.done.done():
-            handover.done.set_result(None)
+        self.handover.take((Answer(self.envelope.ref, kind, text[:LONGEST_TEXT], relay_failed),))
 
 
 def handover_of(envelopes: Sequence[Envelope], sink: AnswerSink, flow: str = "") -> tuple[Handover, list[Job]]:
