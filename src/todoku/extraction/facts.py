@@ -10,7 +10,7 @@ from todoku.extraction.fields import FieldReader
 from todoku.extraction.phone import to_e164
 from todoku.extraction.scan import BEFORE, Piece
 from todoku.extraction.types import Amount, Event, Facts, GuestFacts, Previous
-from todoku.extraction.visit import DateContradiction, read_visit
+from todoku.extraction.visit import DateContradiction, read_visit, states_two_visits
 from todoku.kernel.addresses import is_addr_spec
 from todoku.kernel.money import read_money
 
@@ -31,12 +31,16 @@ def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
     reference = reader.read("reference", _identifier)
     if reference is None:
         return Problem("missing:reference")
+    if reader.is_ambiguous("reference", _identifier):
+        return Problem("ambiguous:reference")  # several notifications in one mail, such as a quoted history
     try:
         visit = read_visit(reader)
     except DateContradiction:
         return Problem("date_mismatch")
     if visit.start is None and event in NEEDS_START:
         return Problem("missing:start")
+    if states_two_visits(reader):
+        return Problem("ambiguous:start")
     party = reader.find("party_size", _party_size)
     return Facts(
         event=event,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 CURRENT = (AFTER, MAIN)
 """Where the state that counts now stands: in the block after the change, else outside of any block."""
+
+MAX_LINKS = 20
+"""Links that are compared; a notification has one or two."""
 
 _ONLY_MAIN = (MAIN,)
 _NEVER_ARROWED = frozenset({"requests", "cancel_reason", "link", "shop"})
@@ -80,6 +83,40 @@ class FieldReader:
                         self._note(name, now)
                     return value, before
         return None
+
+    def is_ambiguous(self, name: str, convert: Callable[[Piece], T | None]) -> bool:
+        """Tell whether the mail states the value twice, differently: under one rule in one block, or in links.
+
+        A mail that quotes older notifications does; which of them counts, nobody can tell.
+        """
+        if name not in self._there:
+            return False
+        for field in self.site.fields[name]:
+            for pieces in self._repetitions(field):
+                values = [convert(piece) for piece in pieces]
+                if len({value for value in values if value is not None}) > 1:
+                    return True
+        return False
+
+    def _repetitions(self, field: CompiledField) -> Iterator[list[Piece]]:
+        """Yield the values that the rule finds in each block, when there may be more than one."""
+        if field.rule.syntax == "url_query":
+            yield [piece for link in self._all_links() if (piece := _in_link(field, link)) is not None]
+        elif sum(len(self.scan.by_label.get(label, ())) for label in field.labels) > 1:
+            for section in ((AFTER,), (MAIN,)):
+                yield [now for now, _ in self._changes(field, section)]
+
+    def _all_links(self) -> Iterator[Piece]:
+        """Yield the links of the text that the rule `link` finds, at most MAX_LINKS."""
+        beginnings = [beginning for rule in self.site.fields.get("link", ()) for beginning in rule.rule.labels]
+        for beginning in beginnings:
+            position = self.letter.begin
+            for _ in range(MAX_LINKS):
+                link = link_piece((beginning,), self.letter.folded, position, "text")
+                if link is None:
+                    break
+                yield link
+                position = link.end
 
     def text(self, name: str) -> str | None:
         """Return a text value; rules marked `join` add their lines."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from todoku.kernel.folding import fold_for_matching
@@ -21,18 +22,27 @@ MAX_HEADER_CHARACTERS = 1_000
 """The longest value of a header line that is kept. Looking for an address costs the square of its length: 12 minutes
 for a line of 400,000 letters."""
 
+MAX_BLOCKS = 50
+"""Lines that begin like a sender's which are looked at when no marker stands before the block."""
+
+MAX_LINES_BEFORE_SENDER = 4
+
 _MARKER = re.compile(
     r"^[ >]*(?:-{2,} ?(?:Forwarded message|Original Message|転送メッセージ|転送されたメッセージ|元のメッセージ)"
-    r" ?-{0,40}|Begin forwarded message:|転送されたメッセージ:)[ -]*$",
+    r"(?: follows)? ?-{0,40}|Begin forwarded message:|転送されたメッセージ:)[ -]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _MARKER_WORDS = ("orwarded ", "riginal ", "FORWARDED", "ORIGINAL", "転送", "元のメッセージ")
 _HEADER_LINE = re.compile(
-    r"[ >*]{0,20}(?P<name>[A-Za-z]{2,12}|差出人|送信者|件名|日付|日時|送信日時|宛先|受信者)\*? ?:\*? ?(?P<value>.*)"
+    r"[ >*]{0,20}(?P<name>[A-Za-z-]{2,12}|差出人|送信者|送信元|件名|日付|日時|送信日時|宛先|受信者)"
+    r"\*? ?:\*? ?(?P<value>.*)"
 )
+# Outlook and most telephones set no marker before the block: what begins like a sender's line is looked at.
+_SENDER_LINE = re.compile(r"^[ >*]{0,20}(?:From|差出人|送信者|送信元)\*? ?:", re.IGNORECASE | re.MULTILINE)
 _SUBJECT_NAMES = frozenset({"subject", "件名"})
-_SENDER_NAMES = frozenset({"from", "差出人", "送信者"})
+_SENDER_NAMES = frozenset({"from", "差出人", "送信者", "送信元"})
 _DATE_NAMES = frozenset({"date", "sent", "日付", "日時", "送信日時"})
+_OTHER_NAMES = frozenset({"to", "cc", "宛先", "受信者", "reply-to", "importance"})
 _ADDRESS = re.compile(r"[^\s<>\"()\[\]:,;@]+@[A-Za-z0-9.-]+")
 _QUOTE = re.compile(r"^[ ]?(?:> ?)+", re.MULTILINE)
 
@@ -58,16 +68,40 @@ def without_quote_marks(text: str) -> str:
 
 
 def find_inner(text: str, folded: str) -> Inner | None:
-    """Return the header block of the first mail forwarded inside the text, or None when there is none."""
-    if not any(word in folded for word in _MARKER_WORDS):
-        return None
-    marker = _MARKER.search(folded)
-    if marker is None:
-        return None
-    position = marker.end()
+    """Return the header block of the first mail forwarded inside the text, or None when there is none.
+
+    With a marker before it, whatever header lines follow are the block. Without one (Outlook, telephones) it must be a
+    sender's line with an address, and beside it, without other lines between, both a subject and a date.
+    """
+    if any(word in folded for word in _MARKER_WORDS):
+        marker = _MARKER.search(folded)
+        if marker is not None:
+            position, found = _header_block(text, folded, marker.end() + 1)
+            return _inner(position, found) if found else None
+    for match in islice(_SENDER_LINE.finditer(folded), MAX_BLOCKS):
+        position, found = _header_block(text, folded, _first_header_line(folded, match.start()))
+        inner = _inner(position, found)
+        if inner.sender and inner.subject and found.keys() & _DATE_NAMES:
+            return inner
+    return None
+
+
+def _first_header_line(folded: str, begin: int) -> int:
+    """Return where the header lines right above a sender's line begin."""
+    for _ in range(MAX_LINES_BEFORE_SENDER):
+        above = folded.rfind("\n", 0, max(begin - 1, 0)) + 1
+        line = folded[above : max(begin - 1, 0)]
+        match = _HEADER_LINE.match(line) if len(line) <= MAX_HEADER_CHARACTERS else None
+        if match is None or match["name"].casefold() not in _SUBJECT_NAMES | _DATE_NAMES | _OTHER_NAMES:
+            break
+        begin = above
+    return begin
+
+
+def _header_block(text: str, folded: str, position: int) -> tuple[int, dict[str, str]]:
+    """Return where the header lines from here on end, and what each of them says, by name."""
     found: dict[str, str] = {}
     for _ in range(MAX_HEADER_LINES):
-        position += 1
         line_end = folded.find("\n", position)
         line_end = len(folded) if line_end < 0 else line_end
         line = folded[position:line_end]
@@ -78,8 +112,8 @@ def find_inner(text: str, folded: str) -> Inner | None:
             found.setdefault(match["name"].casefold(), value.strip())
         elif found or line.strip():
             break
-        position = line_end
-    return _inner(position, found) if found else None
+        position = line_end + 1
+    return min(position, len(folded)), found
 
 
 def _inner(begin: int, found: dict[str, str]) -> Inner:

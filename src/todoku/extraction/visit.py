@@ -59,6 +59,25 @@ def read_visit(reader: FieldReader) -> Visit:
     return Visit(start, _end(reader, start, at[0][1]), _previous(reader, start, day[1], at[1]))
 
 
+def states_two_visits(reader: FieldReader) -> bool:
+    """Tell whether one label of the visit's time stands there twice with different values."""
+    return reader.is_ambiguous("start", _same_moment) or reader.is_ambiguous("start_date", _same_day)
+
+
+def _same_moment(piece: Piece) -> tuple[object, ...] | None:
+    moment = _moment(piece)
+    return (*_numbers(moment.day), moment.at.hour, moment.at.minute) if moment is not None else None
+
+
+def _same_day(piece: Piece) -> tuple[object, ...] | None:
+    day = _day(piece)
+    return _numbers(day) if day is not None else None
+
+
+def _numbers(day: WrittenDate) -> tuple[int, int]:
+    return day.month, day.day  # one of the two may lack its year
+
+
 def _resolve(reader: FieldReader, written: WrittenDate, at: HourMinute) -> datetime:
     zone = reader.site.zone
     elsewhere = reader.read("year_date", _day)

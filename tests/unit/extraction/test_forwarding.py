@@ -54,6 +54,34 @@ INNER = (
             "Sent: Fri, 20 Nov 2026 09:00:00 +0900\n"
             "Subject: 予約内容を変更しました\n"
         ),
+        (  # Outlook and its telephone program write a line and no words, Thunderbird begins with the subject
+            "________________________________\n"
+            "差出人: ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "送信日時: Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "宛先: 届屋 <a@example.com>\nCc: b@example.com\n件名: 予約内容を変更しました\n"
+        ),
+        (
+            "From: ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "Sent: Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "To: a@example.com\nSubject: 予約内容を変更しました\n"
+        ),
+        (
+            "件名：予約内容を変更しました\n"
+            "日付：Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "差出人：ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "宛先：a@example.com\n"
+        ),
+        (
+            "*From:* ぐるなび <plan-reserve@gnavi.co.jp>\n"
+            "*Date:* Fri, 20 Nov 2026 09:00:00 +0900\n"
+            "*To:* a@example.com\n*Subject:* 予約内容を変更しました\n"
+        ),
+        (
+            "--------------- Original message follows ---------------\n"
+            "Subject: 予約内容を変更しました\n"
+            "From: plan-reserve@gnavi.co.jp\n"
+            "Date: Fri, 20 Nov 2026 09:00:00 +0900\n"
+        ),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])
@@ -70,6 +98,18 @@ def test_the_header_block_of_a_forwarded_mail_counts(read: Read, head: str, quot
     for item in reading.evidence:
         if item.field == "reference":
             assert reading.text[item.start : item.end] == "PL1"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "差出人: 店長\n件名: 予約内容\n日付: Fri, 20 Nov 2026 09:00:00 +0900\n",  # no address
+        "From: plan-reserve@gnavi.co.jp\n\nSubject: x\nDate: Fri, 20 Nov 2026 09:00:00 +0900\n",  # not together
+        "From: plan-reserve@gnavi.co.jp\nSubject: 予約\n",  # no date
+    ],
+)
+def test_lines_that_only_look_like_a_header_are_no_forwarded_mail(lines: str) -> None:
+    assert find_inner(lines, fold_for_matching(lines)) is None
 
 
 def test_a_forwarded_date_without_an_offset_is_passed_over(read: Read) -> None:

@@ -295,3 +295,31 @@ def test_gnavi_takes_the_kind_from_the_state_not_from_the_subject(read: Read, st
 def test_gnavi_with_a_state_that_nobody_knows_is_not_guessed_from_the_subject(read: Read) -> None:
     reading = read(gnavi("仮押さえ"), subject="予約が確定しました", sender=GNAVI)
     assert (reading.outcome, reading.problem) == (Outcome.UNKNOWN_LAYOUT, "unknown_kind")
+
+
+# A mail that quotes three older notifications: which of them counts, nobody can tell
+
+
+def test_two_notifications_in_one_mail_are_for_a_person(read: Read) -> None:
+    both = gnavi("確定済") + "\n" + gnavi("確定済").replace("PL1", "PL2")
+    reading = read(both, subject="予約が確定しました", sender=GNAVI)
+    assert (reading.outcome, reading.problem) == (Outcome.UNKNOWN_LAYOUT, "ambiguous:reference")
+    same = gnavi("確定済") + "\n" + gnavi("確定済")
+    assert read(same, subject="予約が確定しました", sender=GNAVI).outcome is Outcome.RESERVATION
+    moved = gnavi("確定済") + "\n" + gnavi("確定済", when="2026年12月1日(火) 18時30分")
+    assert read(moved, subject="予約が確定しました", sender=GNAVI).problem == "ambiguous:start"
+
+
+def test_two_links_to_different_bookings_are_for_a_person(read: Read) -> None:
+    one = tabelog("11/30", url="2026-11-30")
+    subject = "【新規予約】新しい予約が入りました。"
+    reading = read(one + one.replace("31000001", "31000002"), subject=subject, sender=TABELOG)
+    assert (reading.outcome, reading.problem) == (Outcome.UNKNOWN_LAYOUT, "ambiguous:reference")
+    assert read(one + one, subject=subject, sender=TABELOG).outcome is Outcome.RESERVATION
+
+
+def test_both_blocks_of_a_change_are_one_notification(read: Read) -> None:
+    before = hotpepper_block("未対応", heading="【変更前】\n")
+    after = hotpepper_block("未対応", heading="【変更後】\n", time="19:00")
+    reading = read(hotpepper(before, after), subject="変更処理完了", sender=HOTPEPPER)
+    assert start_of(reading) == datetime(2026, 11, 30, 19, tzinfo=TOKYO)
