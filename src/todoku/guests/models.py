@@ -1,4 +1,7 @@
-"""Tables of the guests room; imported by no other room."""
+"""Tables of the guests room; imported by no other room.
+
+The database does not check the project of guests, identities and visits, of which each mail brings some.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ class Guest(models.Model):
     """
 
     id = models.UUIDField(primary_key=True)
-    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     name = models.TextField(blank=True)
     kana = models.TextField(blank=True)
     imported_name = models.TextField(blank=True)
@@ -34,7 +39,9 @@ class Guest(models.Model):
 class GuestIdentity(models.Model):
     """A phone (E.164) or mail address (comparable form) that proves who somebody is; written: as it was given."""
 
-    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="identities")
     kind = models.CharField(max_length=8)
     value = models.CharField(max_length=320)  # case folding can make 254 characters longer
@@ -50,7 +57,9 @@ class Visit(models.Model):
     """What one reservation says about its guest."""
 
     reservation_id = models.UUIDField(primary_key=True)
-    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     guest = models.ForeignKey(Guest, on_delete=models.CASCADE, related_name="visits", db_index=False)
     site = models.CharField(max_length=40)
     reference = models.CharField(max_length=200)

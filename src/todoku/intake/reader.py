@@ -31,6 +31,7 @@ from todoku.intake.recording import Recorded, record
 from todoku.intake.statistics import FreshStatistics
 from todoku.kernel.clock import Clock
 from todoku.kernel.retry import BackOff
+from todoku.kernel.waiting import rest
 from todoku.sources.types import Arrival
 from todoku.vault.types import Vault
 
@@ -42,6 +43,9 @@ DURABLE: Final = "reader"
 BATCH_MAILS: Final = 500
 MOST_OUT: Final = 10 * BATCH_MAILS  # each reader has three batches in hand: fetched, waiting, being committed
 FETCH_WAIT_SECONDS: Final = 1.0
+# Each batch costs about ten statements, whatever its size: at 90 mails that is 85 µs a mail, at 250 it is 30.
+BUSY_MAILS: Final = 16
+GATHER_SECONDS: Final = 0.2
 # A killed reader's mails wait this long; work that takes longer says so (`extend`).
 ACK_WAIT_SECONDS: Final = 10.0
 NAK_SECONDS: Final = 2.0
@@ -111,6 +115,9 @@ class MailReader:
             try:
                 consumer = consumer or await self._consumer()
                 messages = await consumer.fetch(BATCH_MAILS, FETCH_WAIT_SECONDS)
+                if BUSY_MAILS <= len(messages) < BATCH_MAILS:
+                    await rest(stop, GATHER_SECONDS)
+                    messages += await consumer.fetch(BATCH_MAILS - len(messages), 0.0)
                 if messages:
                     await queue.put(await self._prepare(messages))
                 attempt = 0
@@ -226,13 +233,7 @@ class MailReader:
 
     async def _pause(self, stop: asyncio.Event | None, attempt: int) -> None:
         seconds = self._back_off.wait_seconds(attempt)
-        if stop is None:
-            await asyncio.sleep(seconds)
-            return
-        try:
-            await asyncio.wait_for(stop.wait(), seconds)
-        except TimeoutError:
-            return
+        await (asyncio.sleep(seconds) if stop is None else rest(stop, seconds))
 
     def _open(self) -> None:
         if self._given_executor is None:

@@ -14,7 +14,7 @@ from todoku.kernel.clock import Clock
 from todoku.projects import queries as project_queries
 from todoku.reservations import store
 from todoku.reservations.cleaning import clean_notification
-from todoku.reservations.fold import admit, fold, settle
+from todoku.reservations.fold import Folded, admit, fold, settle
 from todoku.reservations.models import SHOWN, Reservation
 from todoku.reservations.shops import ShopBook
 from todoku.reservations.types import Applied, Corrected, Effect, Notification, Settled
@@ -30,7 +30,7 @@ def require_possible(notification: Notification) -> Notification:
 def apply_many(project_id: str, notifications: Sequence[Notification]) -> list[Applied]:
     """Put notifications into the book, all or none; returns one answer each, in the order given.
 
-    One transaction (joins an outer one), at most 7 statements for any number. May be called by several readers at
+    One transaction (joins an outer one), at most 9 statements for any number. May be called by several readers at
     once and again with the same arrivals: a known arrival_id gets the answer it had, and nothing changes. The book is
     the same whatever the order of arrival; `stale` means issued before what is applied: it is put in its place.
     Raises ImpossibleFacts (permanent) when one of them can't be held; then none is applied.
@@ -40,13 +40,16 @@ def apply_many(project_id: str, notifications: Sequence[Notification]) -> list[A
     cleaned = [clean_notification(notification) for notification in notifications]
     shops = ShopBook(project_queries.list_shops(project_id))
     with transaction.atomic():
-        rows = store.claim(project_id, ((item.site, item.facts.reference) for item in cleaned))
-        facts = store.stored_facts(project_id, [row.id for row in rows.values()], [item.arrival_id for item in cleaned])
-        desk = _Desk(rows, facts)
-        answers = [desk.take(notification) for notification in cleaned]
+        desk = _Desk()
+        answers = _take_new(project_id, desk, cleaned, shops)
+        rest = [item for item in cleaned if item.arrival_id not in answers]
+        if rest:
+            rows = store.lock(project_id, map(_key, rest))
+            desk.open(rows, store.stored_facts(project_id, [row.id for row in rows.values()], _arrivals(rest)))
+            answers.update((item.arrival_id, desk.take(item)) for item in rest)
         _write(project_id, desk, shops)
-    log.debug("reservations.applied", project_id=project_id, count=len(answers))
-    return answers
+    log.debug("reservations.applied", project_id=project_id, count=len(cleaned))
+    return [answers[item.arrival_id] for item in cleaned]
 
 
 def correct(project_id: str, arrival_id: UUID, notification: Notification | None) -> Corrected | None:
@@ -63,7 +66,9 @@ def correct(project_id: str, arrival_id: UUID, notification: Notification | None
         before = [fact.notification for fact in store.stored_facts(project_id, [], [arrival_id])]
         if not before:
             return None
-        rows = store.claim(project_id, {(item.site, item.facts.reference) for item in before + now})
+        keys = {_key(item) for item in before + now}
+        store.insert(project_id, {key: store.new_row() for key in keys})
+        rows = store.lock(project_id, keys)
         known = {
             fact.notification.arrival_id: fact
             for fact in store.stored_facts(project_id, [row.id for row in rows.values()], [])
@@ -104,6 +109,41 @@ def mark_handled(project_id: str, reservation_id: UUID, *, by: str, clock: Clock
     return marked
 
 
+def _take_new(
+    project_id: str, desk: _Desk, notifications: Sequence[Notification], shops: ShopBook
+) -> dict[UUID, Applied]:
+    """Write the reservations of which nothing was known, and return the answers to what speaks of them.
+
+    Inserted as they are decided: a row that is inserted empty and then updated costs two versions of itself and of its
+    indexes. With a key another reader may have been first; what speaks of that is left for when its row is locked.
+    """
+    there = store.present(project_id, map(_key, notifications))
+    about_new = [item for item in notifications if _key(item) not in there]
+    if not about_new:
+        return {}
+    known = {fact.notification.arrival_id for fact in store.stored_facts(project_id, [], _arrivals(about_new))}
+    about_new = [item for item in about_new if item.arrival_id not in known]
+    if not about_new:
+        return {}
+    desk.open({_key(item): store.new_row() for item in about_new}, [])
+    answers = {item.arrival_id: desk.take(item) for item in about_new}
+    rows = {
+        key: store.ClaimedRow(page.row.id, store.folded_columns(_fold(page.counting, shops)))
+        for key, page in desk.by_key().items()
+    }
+    inserted = store.insert(project_id, rows)
+    desk.settle(inserted)
+    return {item.arrival_id: answers[item.arrival_id] for item in about_new if _key(item) in inserted}
+
+
+def _arrivals(notifications: Iterable[Notification]) -> list[UUID]:
+    return [item.arrival_id for item in notifications]
+
+
+def _key(notification: Notification) -> store.Key:
+    return notification.site, notification.facts.reference
+
+
 @dataclass(slots=True)
 class _Page:
     """One reservation while a batch is applied. counting: its facts without duplicates."""
@@ -115,22 +155,41 @@ class _Page:
 
 
 class _Desk:
-    """Decide a batch in memory, on rows that are locked."""
+    """Decide a batch in memory, on rows that are locked or about to be inserted."""
 
-    def __init__(self, rows: dict[store.Key, store.ClaimedRow], facts: Sequence[store.StoredFact]) -> None:
-        self.pages = {row.id: _Page(row) for row in rows.values()}
-        self._ids = {key: row.id for key, row in rows.items()}
+    def __init__(self) -> None:
+        self.pages: dict[UUID, _Page] = {}
+        self._ids: dict[store.Key, UUID] = {}
         self._known: dict[UUID, store.StoredFact] = {}
         self.added: dict[UUID, store.StoredFact] = {}
         self.released: list[UUID] = []
+
+    def open(self, rows: Mapping[store.Key, store.ClaimedRow], facts: Sequence[store.StoredFact]) -> None:
+        """Lay these reservations on the desk, with all that is known of them."""
+        for key, row in rows.items():
+            self._ids[key] = row.id
+            self.pages[row.id] = _Page(row)
         for fact in facts:
             self._file(fact)
+
+    def by_key(self) -> dict[store.Key, _Page]:
+        """Return the reservations on the desk."""
+        return {key: self.pages[row_id] for key, row_id in self._ids.items()}
+
+    def settle(self, inserted: set[store.Key]) -> None:
+        """Note which of the reservations on the desk are written as they are, and take the others off it."""
+        for key, page in self.by_key().items():
+            page.touched = False
+            if key not in inserted:
+                del self._ids[key], self.pages[page.row.id]
+                for arrival_id in [one for one, fact in self.added.items() if fact.reservation_id == page.row.id]:
+                    del self.added[arrival_id], self._known[arrival_id]
 
     def take(self, notification: Notification) -> Applied:
         known = self._known.get(notification.arrival_id)
         if known is not None:
             return self._answer(known)
-        page = self.pages[self._ids[notification.site, notification.facts.reference]]
+        page = self.pages[self._ids[_key(notification)]]
         admission = admit(page.counting, notification)
         fact = store.StoredFact(notification, admission.effect, page.row.id)
         for arrival_id in admission.released:
@@ -201,7 +260,7 @@ def _write_folds(
     changed = []
     shown = set()
     for row, counting in pages:
-        folded = fold(replace(item, shop_code=shops.code_of(item)) for item in counting)
+        folded = _fold(counting, shops)
         columns = store.folded_columns(folded)
         if folded.state is not None:
             shown.add(row.id)
@@ -210,3 +269,7 @@ def _write_folds(
     if changed:
         store.update_reservations(project_id, changed)
     return frozenset(shown)
+
+
+def _fold(counting: Sequence[Notification], shops: ShopBook) -> Folded:
+    return fold(replace(item, shop_code=shops.code_of(item)) for item in counting)

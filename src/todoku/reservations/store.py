@@ -1,4 +1,4 @@
-"""The SQL of applying: six statements, whatever the size of the batch.
+"""The SQL of applying: a constant number of statements, whatever the size of the batch.
 
 Lock order, the same for every reader: keys in (site, reference) order while they are inserted, then rows in id order.
 A reader that waits in the first step holds no row of the second, so two readers can't wait for each other.
@@ -41,13 +41,10 @@ _FOLDED_TYPES = {
     "last_arrival_id": "uuid",
     "last_arrived_at": "timestamptz",
 }
-_CLAIM = """
-INSERT INTO reservations_reservation
-    (id, project_id, site, reference, state, last_event, changed, handled, handled_by, version)
-SELECT k.id, %s, k.site, k.reference, %s, '', '[]', false, '', 0
-FROM json_to_recordset(%s::json) AS k(id uuid, site text, reference text)
-ORDER BY k.site COLLATE "C", k.reference COLLATE "C"
-ON CONFLICT (project_id, site, reference) DO NOTHING
+_PRESENT = """
+SELECT r.site, r.reference
+FROM json_to_recordset(%s::json) AS k(site text, reference text)
+JOIN reservations_reservation r ON r.project_id = %s AND r.site = k.site AND r.reference = k.reference
 """
 _LOCK = f"""
 SELECT r.id, r.site, r.reference, {", ".join(f'r."{name}"' for name in _FOLDED_NAMES)}
@@ -78,6 +75,17 @@ DELETE FROM reservations_reservationfact WHERE project_id = %s
   AND arrival_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)::uuid))
 """
 _RELEASE = "UPDATE reservations_reservationfact SET effect = %s WHERE project_id = %s AND arrival_id = ANY(%s)"
+_INSERT = f"""
+INSERT INTO reservations_reservation
+    (id, project_id, site, reference, {", ".join(f'"{name}"' for name in _FOLDED_NAMES)}, handled, handled_by, version)
+SELECT n.id, %s, n.site, n.reference, {", ".join(f'n."{name}"' for name in _FOLDED_NAMES)}, false, '', n.version
+FROM json_to_recordset(%s::json)
+     AS n(id uuid, site text, reference text, version integer,
+          {", ".join(f'"{name}" {_FOLDED_TYPES[name]}' for name in _FOLDED_NAMES)})
+ORDER BY n.site COLLATE "C", n.reference COLLATE "C"
+ON CONFLICT (project_id, site, reference) DO NOTHING
+RETURNING site, reference
+"""  # noqa: S608 - column names of this module
 _UPDATE = f"""
 UPDATE reservations_reservation r
 SET {", ".join(f'"{name}" = n."{name}"' for name in _FOLDED_NAMES)},
@@ -102,23 +110,43 @@ class StoredFact:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRow:
-    """One locked reservation with its folded columns as they are stored."""
+    """One reservation that is locked, or about to be inserted, with its folded columns as they are stored."""
 
     id: UUID
     columns: Mapping[str, Any]
 
 
-def claim(project_id: str, keys: Iterable[Key]) -> dict[Key, ClaimedRow]:
-    """Lock the rows of these keys until the transaction ends, making those that are not there as held."""
-    wanted = sorted(set(keys))
-    rows = [{"id": new_id(), "site": site, "reference": reference} for site, reference in wanted]
+def present(project_id: str, keys: Iterable[Key]) -> set[Key]:
+    """Return the keys that have a row; a moment later there may be more."""
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [project_id, HELD, _json(rows)])
-        cursor.execute(_LOCK, [_json(rows), project_id])
+        cursor.execute(_PRESENT, [_keys(keys), project_id])
+        return set(cursor.fetchall())
+
+
+def lock(project_id: str, keys: Iterable[Key]) -> dict[Key, ClaimedRow]:
+    """Lock the rows of these keys until the transaction ends; a key without a row is not in the answer."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [_keys(keys), project_id])
         return {
             (row[1], row[2]): ClaimedRow(row[0], dict(zip(_FOLDED_NAMES, _loaded(row[3:]), strict=True)))
             for row in cursor.fetchall()
         }
+
+
+def new_row() -> ClaimedRow:
+    """Return a row that is not in the database yet, of which nothing is said."""
+    return ClaimedRow(new_id(), {**dict.fromkeys(_FOLDED_NAMES), "state": HELD, "last_event": "", "changed": []})
+
+
+def insert(project_id: str, rows: Mapping[Key, ClaimedRow]) -> set[Key]:
+    """Add rows as they are; return which were added, for another reader may have been first with a key."""
+    encoded = [
+        {"id": row.id, "site": site, "reference": reference, "version": _first_version(row.columns), **row.columns}
+        for (site, reference), row in rows.items()
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [project_id, _json(encoded)])
+        return set(cursor.fetchall())
 
 
 def stored_facts(project_id: str, reservation_ids: Sequence[UUID], arrival_ids: Sequence[UUID]) -> list[StoredFact]:
@@ -177,6 +205,10 @@ def folded_columns(folded: Folded) -> dict[str, Any]:
     return columns
 
 
+def _first_version(columns: Mapping[str, Any]) -> int:
+    return 0 if columns["state"] in (HELD, EMPTY) else 1
+
+
 def _quiet(older: Mapping[str, Any], newer: Mapping[str, Any]) -> bool:
     """Tell whether only what stood before has changed: a late mail in the middle of the history can do that."""
     return all(older[name] == newer[name] for name in _FOLDED_NAMES if name not in _OLD_VALUES)
@@ -218,6 +250,10 @@ def _fact_row(fact: StoredFact) -> dict[str, Any]:
         "received_at": notification.received_at_utc,
         "facts": msgspec.Raw(encode_facts(notification.facts)),
     }
+
+
+def _keys(keys: Iterable[Key]) -> str:
+    return _json([{"site": site, "reference": reference} for site, reference in set(keys)])
 
 
 def _json(rows: Sequence[object]) -> str:

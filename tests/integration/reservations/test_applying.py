@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from todoku.extraction.types import Amount, Event, Previous
 from todoku.kernel.clock import VirtualClock
 from todoku.kernel.ids import new_id
-from todoku.reservations import queries, services
+from todoku.reservations import queries, services, store
 from todoku.reservations.errors import ImpossibleFacts, ReservationMissing
 from todoku.reservations.types import Applied, Effect, Notification, ReservationDetail, ReservationState
 
@@ -220,7 +220,45 @@ def test_the_number_of_statements_does_not_depend_on_the_batch(tenants: tuple[st
         apply(mine, *batch)
     transaction_words = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
     statements = [query["sql"] for query in captured if not query["sql"].startswith(transaction_words)]
-    assert len(statements) == 7  # shops, claim, lock, facts, insert, release, update
+    assert len(statements) == 7  # shops, present, lock, facts, insert, release, update
+    with CaptureQueriesContext(connection) as captured:
+        apply(mine, *(said(Event.BOOKED, f"N{number}") for number in range(size)))
+    statements = [query["sql"] for query in captured if not query["sql"].startswith(transaction_words)]
+    assert len(statements) == 5  # shops, present, known arrivals, insert, insert facts
+
+
+def test_who_is_not_first_with_a_new_reservation_reads_what_the_first_one_wrote(
+    tenants: tuple[str, str], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, _ = tenants
+    told = [said(Event.BOOKED, "R1"), said(Event.CANCELLED, "R1", minute=5), said(Event.BOOKED, "R2")]
+    look = store.present
+    answers: list[Applied] = []
+
+    def first() -> None:
+        try:
+            answers.extend(apply(mine, told[0]))
+        finally:
+            connections.close_all()
+
+    def overtaken(project_id: str, keys: Iterable[store.Key]) -> set[store.Key]:
+        monkeypatch.setattr(store, "present", look)
+        found = look(project_id, list(keys))
+        other = threading.Thread(target=first)
+        other.start()
+        other.join()
+        return found
+
+    monkeypatch.setattr(store, "present", overtaken)
+    mine_answers = apply(mine, *told)
+    assert [one.effect for one in answers] == [Effect.APPLIED]
+    assert [one.effect for one in mine_answers] == [Effect.APPLIED] * 3
+    assert mine_answers[0] == answers[0]
+    assert {row.reference: (row.state, row.version) for row in queries.online(mine)} == {
+        "R1": (ReservationState.CANCELLED, 2),
+        "R2": (ReservationState.BOOKED, 1),
+    }
+    assert {len(queries.get(mine, row.id).history) for row in queries.online(mine)} == {1, 2}
 
 
 def test_two_readers_at_once_on_the_same_reservations(tenants: tuple[str, str], said: Said) -> None:
