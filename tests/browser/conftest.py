@@ -118,6 +118,7 @@ class Visitor:
         page.fill("#password", self.site.password)
         page.click("form[action='/sign-in'] button")
         page.wait_for_selector("#main h1")
+        page.wait_for_load_state("load")  # a heading is there before the script that hears keys is
         return page
 
 
