@@ -18,7 +18,7 @@ from todoku.kernel.folding import fold_for_matching
 # Possessive: blanks that were taken are never given back. Where two runs of blanks can meet, as around an optional
 # mark, a line of 400,000 blanks cost the square of its length (minutes), in a table the cube.
 _B = "[ \t]*+"
-_LABEL_EDGES = " \t\n:|[]【】■□●◆◇○▼・"
+_LABEL_EDGES = " \t\n:|[]<>【】■□●◆◇○▼・★☆*"
 
 # Each but square_inline begins on a new line: the scan pattern opens with the line end before it. {L} is the
 # alternation of the labels, {B} any blanks; what follows {B} is no blank. A colon may follow a bracketed label: a table
@@ -27,6 +27,8 @@ _SYNTAXES: dict[str, tuple[str, ValueMode]] = {
     "colon": ("{L}{B}:[ \t:]*", "line"),
     "square_colon": ("■{B}{L}{B}:[ \t:]*", "line"),
     "bullet_colon": ("[●◆◇■□○・]{B}{L}{B}:[ \t:]*", "line"),
+    "marked_colon": ("[●◆◇■□○・★☆▼*]?{B}{L}{B}:[ \t:]*", "wrapped"),
+    "angle": ("<{B}{L}{B}>{B}:?{B}", "block"),
     "square_next_line": ("[■□]{B}{L}{B}:?{B}$", "next_line"),
     "lenticular_next_line": ("【{B}{L}{B}】{B}:?{B}", "line_or_next"),
     "bracket": (r"\[{B}{L}{B}\]{B}:?{B}", "line"),
@@ -37,7 +39,7 @@ _SYNTAXES: dict[str, tuple[str, ValueMode]] = {
     "square_inline": ("[■□]{B}{L}(?:{B}:|[ \t]+|$){B}", "line"),
 }
 _INLINE = frozenset({"square_inline"})
-_TABLE_ROW = r"[■□●◆◇○・]?{B}[\[【]?{B}{L}(?:{B}[\]】])?(?:[ ]*+[:|\t][ \t:|]*|{B}$)"
+_TABLE_ROW = r"[■□●◆◇○・★☆▼*]?{B}[\[【<]?{B}{L}(?:{B}[\]】>])?(?:[ ]*+[:|\t][ \t:|]*|{B}$)"
 
 
 @dataclass(frozen=True, slots=True)

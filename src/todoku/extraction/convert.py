@@ -12,6 +12,11 @@ _PARENTHESES = re.compile(r"\(([^()]*)\)")
 _KANA = re.compile(r"[\u3040-\u30ff\uff65-\uff9f\u31f0-\u31ff \u3000]+\Z")
 _LONGEST_PARTY = 200
 _ONE_PERSON = re.compile(r"お(?:[0-9]+|一|ひと)(?:人|名|り)様?")
+_AGES = re.compile(
+    r"(?:[~-] ?)?[0-9]{1,3} ?(?:歳|才|年生|cm|kg)?(?: ?[~-] ?[0-9]{1,3})? ?(?:歳|才|年生|cm|kg)(?:以上|以下|未満| ?~)*"
+)
+_PRICES = re.compile(r"(?:[x×@=/|+] ?)?(?:¥ ?[0-9][0-9,]*|[0-9][0-9,]* ?円)(?:/(?:人|名))?")
+_CLASS_END = re.compile(r"[|×]|x(?= ?[0-9])|¥|[0-9][0-9,]* ?円")
 _COUNT = re.compile(
     r"(?P<label>[^0-9]*?)[x×:=]? *(?P<number>[0-9]{1,4}) *(?:名|人|people|persons?|guests?)? *様?[ ,、/・]*"
 )
@@ -70,7 +75,8 @@ def party_size(written: str) -> int | None:
     """Return how many people come.
 
     `2名様` 2, `大人2人 子供（12歳未満）1人` 3, `4名(お1人様:4名)` 4: a number inside parentheses or inside お1人様 is
-    part of a label and never a count (trap 2). A total beside its parts must be their sum, else None.
+    part of a label and never a count (trap 2), and so are ages and prices: `大人 13～70歳 | 6,000円 × 2名` is 2. A
+    total beside its parts must be their sum, else None.
     """
     plain = _PLAIN_PARTY.match(written)
     if plain is not None:
@@ -86,7 +92,7 @@ def party_size(written: str) -> int | None:
         if shorter == text:
             return None
         text = shorter
-    text = _ONE_PERSON.sub("", text).strip()
+    text = _PRICES.sub("", _AGES.sub("", _ONE_PERSON.sub("", text))).strip()
     totals: list[int] = []
     parts: list[int] = []
     position = 0
@@ -98,6 +104,13 @@ def party_size(written: str) -> int | None:
         (totals if not label or _TOTAL.search(label) else parts).append(int(match["number"]))
         position = match.end()
     return _agree(totals, parts)
+
+
+def class_of_price(written: str) -> str:
+    """Return the label of a class of price: what stands before its price and count, after a label of the field."""
+    folded = fold_for_matching(written)
+    end = _CLASS_END.search(folded)
+    return "".join((folded[: end.start()] if end else folded).rpartition(":")[2].split())
 
 
 def _agree(totals: list[int], parts: list[int]) -> int | None:

@@ -12,18 +12,18 @@ from todoku.extraction.types import Event, NoticeKind
 
 FieldName = Literal[
     "reference", "shop", "shop_code",
-    "start", "start_date", "start_time", "end_time", "stay", "year_date", "weekday_date",
-    "party_size", "guest", "guest.name", "guest.kana", "guest.phone", "guest.email",
+    "start", "start_date", "start_time", "end", "end_time", "stay", "year_date", "weekday_date",
+    "party_size", "party_part", "guest", "guest.name", "guest.kana", "guest.phone", "guest.email",
     "course", "seat", "requests", "amount", "cancel_reason", "link", "status", "ignored",
 ]  # fmt: skip
 
 SyntaxName = Literal[
-    "colon", "square_colon", "bullet_colon", "square_next_line", "lenticular_next_line", "bracket",
-    "bracket_next_line", "pipe", "dot_space", "box_space", "square_inline",
+    "colon", "square_colon", "bullet_colon", "marked_colon", "angle", "square_next_line", "lenticular_next_line",
+    "bracket", "bracket_next_line", "pipe", "dot_space", "box_space", "square_inline",
     "link", "url_query", "url_path", "addressee", "text", "subject",
 ]  # fmt: skip
 
-ValueMode = Literal["line", "next_line", "line_or_next", "block"]
+ValueMode = Literal["line", "next_line", "line_or_next", "block", "wrapped", "lines"]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +63,8 @@ class FieldRule(_Strict, frozen=True):
 
     syntax: one of the named ones (docs/sites.md). labels: the words before the value; for url_query the names of
     query keys, for url_path what stands before the value in the path, for addressee the honorifics behind the name, for
-    link how its address begins; url_query and url_path look only into that `link`. pattern: RE2 with one group on the
+    link how its address begins, with `…` for anything
+    between; url_query and url_path look only into that `link`. pattern: RE2 with one group on the
     folded text, for text and subject, which have no labels.
     value: which lines belong to it, if other than the syntax says. shape: RE2 that the whole converted value must
     match, else it counts as not found; a group narrows it. nothing: values that mean "none". strip: characters cut

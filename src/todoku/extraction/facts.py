@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from todoku.extraction.convert import Person, identifier, party_size, person
+from todoku.extraction.convert import Person, class_of_price, identifier, party_size, person
 from todoku.extraction.fields import FieldReader
 from todoku.extraction.phone import to_e164
 from todoku.extraction.scan import BEFORE, Piece
@@ -49,7 +49,7 @@ def build_facts(reader: FieldReader, event: Event) -> Facts | Problem:
         shop_code=reader.read("shop_code", _identifier),
         start=visit.start,
         end=visit.end,
-        party_size=party[0] if party else None,
+        party_size=party[0] if party else _party_by_class(reader),
         guest=_guest(reader),
         course=reader.text("course"),
         seat=reader.text("seat"),
@@ -71,6 +71,16 @@ def _guest(reader: FieldReader) -> GuestFacts:
         phone=reader.read("guest.phone", _phone),
         email=reader.read("guest.email", _email),
     )
+
+
+def _party_by_class(reader: FieldReader) -> int | None:
+    """Return the sum over the classes of price; a class that is stated twice counts once, and must agree."""
+    counts: dict[str, int] = {}
+    for written in reader.every("party_part"):
+        count = party_size(written)
+        if count is None or counts.setdefault(class_of_price(written), count) != count:
+            return None
+    return sum(counts.values()) or None
 
 
 def _previous(reader: FieldReader, old_start: datetime | None, party_before: Piece | None) -> Previous | None:

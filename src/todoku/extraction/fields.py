@@ -18,6 +18,7 @@ from todoku.extraction.scan import (
     labelled_piece,
     link_piece,
     pattern_piece,
+    pattern_pieces,
     scan_letter,
     shaped_span,
 )
@@ -133,6 +134,17 @@ class FieldReader:
                     self._note(name, now)
                 break
         return text
+
+    def every(self, name: str) -> list[str]:
+        """Return all values of that name that the patterns of its rules find in the text, folded, in order."""
+        found: list[str] = []
+        for field in self.site.fields.get(name, ()):
+            if field.rule.syntax != "text":
+                continue
+            for piece in pattern_pieces(field.pattern, self.letter.folded, self.letter.begin):
+                self._note("party_size" if name == "party_part" else name, piece)
+                found.append(piece.folded)
+        return found
 
     def first_piece(self, name: str) -> Piece | None:
         """Return the first raw value of that name without writing it down."""

@@ -88,14 +88,13 @@ def _letter(parsed: ParsedMail, received_at: datetime) -> tuple[Letter, Compiled
 
 @lru_cache(maxsize=1024)
 def _site_of_sender(sender: str) -> CompiledSite | None:
-    domain = sender.rpartition("@")[2]
+    """Return the site that knows the whole address, else the one that knows the longest end of its domain."""
     for site in compiled_sites():
         if sender in site.senders:
             return site
-        for known in site.domains:
-            if domain == known or domain.endswith("." + known):
-                return site
-    return None
+    domain = "." + sender.rpartition("@")[2]
+    known = [(len(end), site) for site in compiled_sites() for end in site.domains if domain.endswith("." + end)]
+    return max(known, key=lambda one: one[0])[1] if known else None
 
 
 def _site_of_marks(letter: Letter) -> CompiledSite | None:

@@ -104,10 +104,22 @@ def _end(reader: FieldReader, start: datetime, until: HourMinute | None) -> date
     if until is not None:
         end = combine(start.date(), until, reader.site.zone)
         return end if end > start else end + timedelta(days=1)
+    whole = reader.read("end", _moment)
+    if whole is not None:
+        return _end_of(whole, start, reader)
     minutes = reader.read("stay", lambda piece: read_duration_minutes(piece.folded))
     if minutes is None or not 0 < minutes <= LONGEST_STAY_MINUTES:
         return None
     return start + timedelta(minutes=minutes)
+
+
+def _end_of(written: _Moment, start: datetime, reader: FieldReader) -> datetime | None:
+    """Return the end that is written with its own date, as of a rented car; None when it is not after the start."""
+    try:
+        end = combine(resolve_year(written.day, on_or_after=start.date()), written.at, reader.site.zone)
+    except (ValueError, OverflowError):
+        return None
+    return end if end > start else None
 
 
 def _previous(reader: FieldReader, start: datetime, day: Piece | None, at: Piece | None) -> datetime | None:

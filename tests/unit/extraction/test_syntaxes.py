@@ -54,6 +54,10 @@ def field(name: str, syntax: str, labels: str, *more: str) -> str:
         ("box_space", "□席種 窓側"),
         ("bullet_colon", "●席種：窓側"),
         ("bullet_colon", "◆席種: 窓側"),
+        ("marked_colon", "席種：窓側"),
+        ("marked_colon", "★席種 : 窓側"),
+        ("marked_colon", "◆ 席 種　　：　窓側"),
+        ("marked_colon", "席種：\n　窓側"),
         ("square_inline", "■人数 2名 ■席種 窓側 ■備考 なし"),
     ],
 )
@@ -170,3 +174,55 @@ def test_words_that_mean_none_and_characters_cut_off(compiled: Compile) -> None:
 def test_the_first_of_two_equal_labels_counts(compiled: Compile) -> None:
     site = compiled(HEAD + field("seat", "colon", '"席"'))
     assert reader(site, "席：A\n席：B\n").text("seat") == "A"
+
+
+LONG = "朝のゆったりカヤックと昼の磯遊びと夕方の焚き火を一日で楽しむ欲張りな"
+
+
+def test_a_line_that_a_mailer_broke_is_put_together_again(compiled: Compile) -> None:
+    site = compiled(HEAD + field("course", "marked_colon", '"プラン名"'))
+    for broken, whole in (
+        (f"{LONG}\n体験コース（14:00 ）", f"{LONG}体験コース（14:00 ）"),
+        (f"{LONG} A\nB コース\n備考：なし", f"{LONG} A B コース"),
+        ("カヤック\n次の行は別の話", "カヤック"),
+        (f"{LONG}\n来場手段：車", LONG),
+        (f"{LONG}\n\nおわり", LONG),
+    ):
+        found = reader(site, f"プラン名：{broken}\n")
+        assert found.text("course") == whole
+        (evidence,) = found.evidence
+        assert f"プラン名：{broken}\n"[evidence.start : evidence.end].startswith(whole[:4])
+
+
+def test_a_field_that_nobody_knows_ends_the_lines_before_it(compiled: Compile) -> None:
+    site = compiled(HEAD + field("requests", "marked_colon", '"備考"', 'value = "lines"'))
+    for unknown in ("来場手段：車", "■来場手段 車", "【来場手段】", "来場手段 | 車", "", "https://shop.example/"):
+        assert reader(site, f"備考：犬を連れて\n18:30 に着きます\n{unknown}\n").text("requests") == (
+            "犬を連れて\n18:30 に着きます"
+        )
+        assert reader(site, f"備考：\n{unknown}\n").text("requests") is None
+
+
+@pytest.mark.parametrize("heading", ["＜内容＞", "<内容>", "＜ 内容 ＞："])
+def test_a_heading_in_angles_and_the_block_after_it(compiled: Compile, heading: str) -> None:
+    toml = HEAD + '[layout]\nstops = ["◆"]\n' + field("requests", "angle", '"内容"')
+    text = f"{heading}\n駅から歩きます\nアレルギー：えび\n◆次\n"
+    assert reader(compiled(toml), text).text("requests") == "駅から歩きます\nアレルギー：えび"
+
+
+def test_a_link_is_known_by_what_is_inside_of_it(compiled: Compile) -> None:
+    toml = (
+        HEAD
+        + field("link", "link", '"https://…shop.example/…reserveNo="')
+        + field("reference", "url_query", '"reserveNo"')
+    )
+    text = "https://shop.example/ https://a.shop.example/x?y=1 https://b.shop.example/r?a=1&reserveNo=42&b=2\n"
+    for found in (reader(compiled(toml), text), reader(compiled(toml), "", html=f'<a href="{text.split()[2]}">')):
+        assert found.text("link") == "https://b.shop.example/r?a=1&reserveNo=42&b=2"
+        assert found.text("reference") == "42"
+
+
+def test_a_line_with_a_field_mark_addresses_nobody(compiled: Compile) -> None:
+    site = compiled(HEAD + field("shop", "addressee", '"様"') + field("seat", "colon", '"席"'))
+    for line in ("お名前 | 山田 花子 様", "お名前\t山田 花子 様", "お名前：山田 花子 様"):
+        assert reader(site, f"{line}\n席：A\n").text("shop") is None
