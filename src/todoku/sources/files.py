@@ -43,7 +43,7 @@ async def import_path(
 
     A file that can't be read, or a mail that was not kept, is named in the report and the next ones go on. Only when
     GIVE_UP_AFTER mails in a row were not kept, it stops and says so in `aborted`. progress: called with the number of
-    mails that are done. Memory: at most 64 mails or 64 MB (one mail at least) at once. Importing again makes second
+    mails that are done. Memory: at most 256 mails or 64 MB (one mail at least) at once. Importing again makes second
     Arrivals with the same vault keys, which the reader counts as `duplicate`. cursor of the Arrival: the path, with
     `#offset` for a mail of an mbox.
     """

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 MOST_OCTETS: Final = 64 * 1024 * 1024
-LEAST_EACH: Final = 1024 * 1024  # what any mail counts as: so 64 at most
+LEAST_EACH: Final = 256 * 1024  # what any mail counts as: so 256 at most; with 64 disk and bus wait for mails
 
 
 class Hands:
