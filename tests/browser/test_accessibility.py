@@ -12,7 +12,7 @@ from tests.browser.conftest import LiveSite, Visitor
 PAGES = (
     "/", "/online", "/book?q=@", "/mails", "/guests", "/campaigns", "/campaigns/new", "/campaigns/away",
     "/sources", "/sources/new?kind=imap", "/credentials", "/credentials/new?kind=password", "/campaigns/calendar",
-    "/campaigns/calendar?view=week", "/demo/outbox", "/mails/again",
+    "/campaigns/calendar?view=week", "/demo/outbox", "/mails/again", "/book/tables", "/book/tables?view=week",
 )  # fmt: skip
 # a page, and the link on it that leads to the page to be tried
 FIRST_LINKS = (

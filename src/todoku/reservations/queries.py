@@ -74,10 +74,19 @@ def get(project_id: str, reservation_id: UUID) -> ReservationDetail:
 
 def upcoming(project_id: str, *, day: date, time_zone: str) -> list[ReservationRow]:
     """Return who comes on that calendar day of that zone, by start; cancelled and declined ones are left out."""
+    return coming(project_id, (day, day), time_zone=time_zone)
+
+
+def coming(
+    project_id: str, days: tuple[date, date], *, time_zone: str, shop_code: str | None = None
+) -> list[ReservationRow]:
+    """Return who comes from the first to the last of these calendar days, both included, by start."""
     zone = ZoneInfo(time_zone)
-    begin = datetime.combine(day, time.min, tzinfo=zone)
-    end = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
+    begin = datetime.combine(days[0], time.min, tzinfo=zone)
+    end = datetime.combine(days[1] + timedelta(days=1), time.min, tzinfo=zone)
     rows = Reservation.objects.filter(project_id=project_id, state__in=COMING, start__gte=begin, start__lt=end)
+    if shop_code is not None:
+        rows = rows.filter(shop_code=shop_code)
     return _rows(project_id, rows.order_by("start", "id"))
 
 

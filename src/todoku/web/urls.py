@@ -25,6 +25,7 @@ from todoku.web.views import (
     schedule,
     session,
     sources,
+    tables,
     upload,
 )
 
@@ -41,6 +42,7 @@ urlpatterns: list[URLPattern] = [
     path("online", online.online, name="online"),
     path("online/badge", online.badge, name="badge"),
     path("book", online.book, name="book"),
+    path("book/tables", tables.tables, name="tables"),
     path("reservations/<uuid:reservation_id>", online.reservation, name="reservation"),
     path("reservations/<uuid:reservation_id>/handled", online.handle, name="handle"),
     path("mails", mails.mails, name="mails"),
