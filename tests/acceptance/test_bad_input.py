@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import smtplib
 import time
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -62,10 +63,12 @@ def _states(todoku: Todoku, digests: dict[str, str]) -> dict[str, str]:
 
 
 def _kept(todoku: Todoku, content: bytes) -> str:
-    """Return the name under which the vault keeps exactly these bytes."""
-    found = [path for path in (todoku.home / "vault").rglob("*") if path.is_file() and path.read_bytes() == content]
-    assert found, "the raw mail is not in the vault"
-    return Path(found[0]).name
+    """Return the name under which the vault keeps exactly these bytes: hash, project and content in one record."""
+    digest = hashlib.sha256(content)
+    record = re.compile(re.escape(digest.digest()) + rb"[a-z0-9_-]{1,64}" + re.escape(content))
+    packs = (todoku.home / "vault" / "packs").glob("*.*")
+    assert any(record.search(path.read_bytes()) for path in packs), "the raw mail is not in the vault"
+    return digest.hexdigest()
 
 
 def test_each_ends_in_its_named_state_and_the_raw_mail_stays(running: tuple[Todoku, str, int, str]) -> None:

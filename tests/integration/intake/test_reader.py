@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -223,9 +225,10 @@ async def test_an_arrival_published_twice_is_counted_on_both_sides(office: Offic
 
 async def test_bytes_that_are_gone_or_changed_are_named(office: Office, gnavi: Gnavi) -> None:
     gone, changed, good = await office.arrive(gnavi("PL1"), gnavi("PL2"), gnavi("PL3"))
-    folder = office.home / "vault"
-    (folder / office.mine / gone.sha256[:2] / gone.sha256).unlink()
-    (folder / office.mine / changed.sha256[:2] / changed.sha256).write_bytes(b"another mail")
+    with contextlib.closing(sqlite3.connect(office.home / "vault" / "index.sqlite3", isolation_level=None)) as index:
+        index.execute("DELETE FROM contents WHERE sha256 = ?", (bytes.fromhex(gone.sha256),))
+    (pack,) = (office.home / "vault" / "packs").glob("*.open")
+    pack.write_bytes(pack.read_bytes().replace(b"PL2", b"PL5"))
     await office.reader().drain()
     found = await rows(office, office.mine)
     assert found[gone.arrival_id].reason == "bytes_missing"
@@ -341,10 +344,9 @@ async def test_a_reader_that_is_stopped_while_the_database_is_away_leaves_its_ma
 async def test_a_vault_that_can_not_be_read_now_is_asked_again(
     office: Office, gnavi: Gnavi, logged: Callable[[str], asyncio.Event]
 ) -> None:
-    (waiting,) = await office.arrive(gnavi("PL1"))
-    path = office.home / "vault" / office.mine / waiting.sha256[:2] / waiting.sha256
-    content = path.read_bytes()
-    path.unlink()
+    await office.arrive(gnavi("PL1"))
+    (path,) = (office.home / "vault" / "packs").glob("*.open")
+    path.rename(path.with_name("aside"))
     path.mkdir()  # reading it fails, and not because the file is missing
     away, recorded = logged("mail.vault_away"), logged("mail.recorded")
     stop = asyncio.Event()
@@ -352,7 +354,7 @@ async def test_a_vault_that_can_not_be_read_now_is_asked_again(
     await asyncio.wait_for(away.wait(), 30)
     assert await office.balance() == {"arrived": 1, "pending": 1}
     path.rmdir()
-    path.write_bytes(content)
+    path.with_name("aside").rename(path)
     await asyncio.wait_for(recorded.wait(), 30)
     stop.set()
     await running

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import os
 import random
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.vault.bad_disk import BadDisk
 
-from todoku.vault.errors import VaultError, VaultFull, VaultUnavailable
+from todoku.vault.errors import VaultError, VaultFull, VaultMissing, VaultUnavailable
+from todoku.vault.index import remove_index
 from todoku.vault.local import LocalVault
-from todoku.vault.log import Record, VaultLog, recover
+from todoku.vault.opening import INDEX
 
 PUT_AND_WAIT = """
 import asyncio, sys
@@ -35,13 +35,13 @@ async def main():
 asyncio.run(main())
 """
 
-ROLL_LOGS = """
+ROLL_PACKS = """
 import asyncio, sys
 from pathlib import Path
-import todoku.vault.log
+import todoku.vault.packs
 from todoku.vault.local import LocalVault
 
-todoku.vault.log.LOG_OCTETS = 100
+todoku.vault.packs.PACK_OCTETS = 100
 
 async def main():
     vault = LocalVault(Path(sys.argv[1]))
@@ -107,13 +107,18 @@ def has_all(folder: Path, kept: dict[str, bytes]) -> None:
         asyncio.run(vault.close())
 
 
+def packs_of(folder: Path, ending: str = "*") -> list[Path]:
+    return sorted((folder / "packs").glob(f"*.{ending}"))
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_what_was_answered_by_a_failing_disk_is_there_after_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Fail appends, fdatasyncs, syncfs and the kernel's own writing, in a process and in those that recover."""
-    monkeypatch.setattr("todoku.vault.log.LOG_OCTETS", 4_000)
-    disk = BadDisk(tmp_path, seed, monkeypatch)
+    """Fail appends and fdatasyncs, lose the last of the index, in a process and in those that recover."""
+    monkeypatch.setattr("todoku.vault.packs.PACK_OCTETS", 4_000)
+    folder = tmp_path / "vault"
+    disk = BadDisk(folder, seed, monkeypatch)
     chance = random.Random(seed)
     kept: dict[str, bytes] = {}
 
@@ -122,85 +127,85 @@ def test_what_was_answered_by_a_failing_disk_is_there_after_a_power_cut(
             disk.failing = chance.choice((0.0, 0.1, 0.5))
             answered, _ = await put_all(vault, [chance.randbytes(300) for _ in range(chance.randint(1, 8))])
             kept.update(answered)
-            disk.write_back()
+            if chance.random() < 0.2:
+                disk.index_reaches_disk()
         disk.failing = chance.choice((0.2, 1.0))
         await vault.close()
 
-    asyncio.run(work(LocalVault(tmp_path)))
+    asyncio.run(work(LocalVault(folder)))
     for _ in range(3):
         if chance.random() < 0.5:
             disk.cut_power()
         try:
-            vault = LocalVault(tmp_path)
-        except VaultUnavailable:
-            disk.write_back()
+            vault = LocalVault(folder)
+        except VaultError:
+            disk.failing = 0.1
         else:
             disk.failing = 1.0
             asyncio.run(vault.close())
         disk.failing = 0.3
     disk.cut_power()
     disk.failing = 0.0
-    has_all(tmp_path, kept)
+    has_all(folder, kept)
     assert len(kept) > 5
 
 
-async def test_a_log_that_fails_within_a_group_goes_only_after_the_files_of_the_group(
+@pytest.mark.parametrize("failing", range(1, 12))
+def test_a_disk_that_has_no_room_at_one_step_refuses_or_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Fail the n-th call that may need room; put again what was refused, and it is kept."""
+    calls = 0
+
+    def failing_call(real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments)
+
+        return call
+
+    async def work() -> None:
+        nonlocal calls
+        vault = LocalVault(tmp_path)
+        for name in ("pwrite", "fdatasync", "fsync", "posix_fallocate", "ftruncate"):
+            monkeypatch.setattr(os, name, failing_call(getattr(os, name)))
+        contents = [b"%d" % number * 500 for number in range(30)]
+        kept, refused = await put_all(vault, contents)
+        assert {type(error) for error in refused} <= {VaultFull}
+        assert len(refused) <= 1
+        assert await vault.get_many(list(kept)) == list(kept.values())
+        kept, refused = await put_all(vault, contents)
+        assert len(kept) == 30
+        await vault.close()
+        calls = failing  # no later one fails
+        await asyncio.to_thread(has_all, tmp_path, kept)
+
+    asyncio.run(work())
+
+
+async def test_an_index_that_can_not_be_written_fails_the_puts_and_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One put was durable in a log, the next failed in it: the log was removed before the first had its file."""
-
-    class AtOnce(ThreadPoolExecutor):
-        def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-            done: Future[Any] = Future()
-            done.set_result(work(*arguments, **named))
-            return done
-
-    removed: list[bool] = []
-    real_remove, real_sync = VaultLog.remove, os.fdatasync
-    calls = itertools.count()
-
-    def remove(self: VaultLog) -> None:
-        removed.extend((tmp_path / "p" / one.sha256[:2] / one.sha256).exists() for one in self.records())
-        real_remove(self)
-
-    def sync(descriptor: int) -> None:
-        if next(calls) % 2 == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real_sync(descriptor)
-
-    monkeypatch.setattr(VaultLog, "remove", remove)
+    monkeypatch.setattr("todoku.vault.index.BUSY_SECONDS", 0.01)
     vault = LocalVault(tmp_path)
-    await vault.put("p", b"the thread runs")
-    monkeypatch.setattr("todoku.vault.local.os.fdatasync", sync)
-    vault._syncer = AtOnce(1)
-    kept, refused = await put_all(vault, [b"mail %d" % number for number in range(20)])
+    before = await vault.put("p", b"before")
+    other = sqlite3.connect(tmp_path / INDEX, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    kept, refused = await put_all(vault, [b"%d" % number * 500 for number in range(10)])
+    assert kept == {}
+    assert {type(error) for error in refused} == {VaultUnavailable}
+    assert await vault.get(before.key) == b"before"
+    other.execute("ROLLBACK")
+    other.close()
+    kept, refused = await put_all(vault, [b"%d" % number * 500 for number in range(10)])
+    assert len(kept) == 10
     await vault.close()
-    assert kept
-    assert refused
-    assert len(removed) >= len(kept)
-    assert all(removed)
-
-
-async def test_a_log_whose_files_could_not_be_synced_goes_when_they_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("todoku.vault.log.LOG_OCTETS", 4_000)
-    disk = BadDisk(tmp_path, 1, monkeypatch)
-    monkeypatch.setattr(disk, "_fails", lambda: False)
-    vault = LocalVault(tmp_path)
-    kept, _ = await put_all(vault, [b"%d" % number * 300 for number in range(10, 40)])
-    monkeypatch.setattr("todoku.vault.log._SYNCFS", lambda _: -1)
-    await vault.put("p", b"the last of its log" * 300)
-    more = [await vault.put("p", b"%d" % number * 3_000) for number in range(10, 13)]
-    assert len(list((tmp_path / "log").glob("*.log"))) >= 1
-    monkeypatch.setattr("todoku.vault.log._SYNCFS", disk._syncfs)
-    more.append(await vault.put("p", b"13" * 3_000))
-    await vault.close()
-    assert list((tmp_path / "log").glob("*.log")) == []
-    disk.cut_power()
-    await asyncio.to_thread(
-        has_all, tmp_path, kept | {one.key: b"%d" % number * 3_000 for number, one in enumerate(more, 10)}
-    )
+    (pack,) = packs_of(tmp_path)
+    assert pack.stat().st_size < 10 * 700, "what was refused is not in the pack twice"
+    await asyncio.to_thread(has_all, tmp_path, kept)
 
 
 def test_a_disk_that_fills_up_loses_nothing_and_the_vault_goes_on_when_there_is_room(small_disk: Path) -> None:
@@ -216,35 +221,33 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_vault_goes_on_when_there_is_
         assert refused
         assert {type(error) for error in refused} == {VaultFull}
         assert all(error.transient for error in refused)
-        assert list((folder / "tmp").iterdir()) == []
+        assert await vault.get_many(list(before | some)) == list((before | some).values())
         filler.unlink()
         after, refused = await put_all(vault, [os.urandom(9_000) for _ in range(40)])
         assert refused == []
         kept.update(before | some | after)
         assert await vault.get_many(list(kept)) == list(kept.values())
         await vault.close()
-        assert list((folder / "log").glob("*.log")) == []
+        assert packs_of(folder, "open") == []
 
     asyncio.run(work())
     has_all(folder, kept)
 
 
-def test_what_lies_in_a_log_waits_for_room_on_a_full_disk(small_disk: Path) -> None:
-    """The files of a dead process were lost in a power cut, and something else has taken their room."""
+def test_what_the_index_lost_waits_for_room_on_a_full_disk(small_disk: Path) -> None:
+    """A power cut took the last of the index, and something else has taken the room."""
     folder = small_disk / "vault"
     kept = killed_after_puts(folder)
-    for key in kept:
-        (folder / "p" / key[2:4] / key[2:]).unlink()
+    remove_index(folder / INDEX)
     filler = fill(small_disk)
-    (log,) = (folder / "log").glob("*.log")
+    (pack,) = packs_of(folder, "open")
     for _ in range(2):
         with pytest.raises(VaultFull, match="no space left"):
             LocalVault(folder)
-        assert log.exists()
-        assert list((folder / "tmp").iterdir()) == []
+        assert pack.exists()
     filler.unlink()
     has_all(folder, kept)
-    assert not log.exists()
+    assert not pack.exists()
 
 
 def test_a_vault_opens_on_a_full_disk_when_nothing_is_missing(small_disk: Path) -> None:
@@ -254,46 +257,89 @@ def test_a_vault_opens_on_a_full_disk_when_nothing_is_missing(small_disk: Path) 
     has_all(folder, kept)
 
 
-def test_room_that_a_log_reserved_is_used_for_what_lies_in_it(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = small_disk / "vault"
-    kept = killed_after_puts(folder)
-    (log,) = (folder / "log").glob("*.log")
-    with log.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, 1_800_000)
-    for key in kept:
-        (folder / "p" / key[2:4] / key[2:]).unlink()
-    fill(small_disk)
-    has_all(folder, kept)
-
-
-def test_a_torn_record_at_the_end_of_a_log_harms_none_before_it(tmp_path: Path) -> None:
+def test_a_torn_record_at_the_end_of_a_pack_harms_none_before_it(tmp_path: Path) -> None:
     kept = killed_after_puts(tmp_path)
-    (log,) = (tmp_path / "log").glob("*.log")
-    whole = log.read_bytes().rstrip(b"\0")
-    for cut in (1, 30, 5_000):
-        log.write_bytes(whole[:-cut])
-        found: list[Record] = []
-        assert recover(tmp_path, found.append) == 59
-        assert [one.content for one in found] == list(kept.values())[:59]
-    has_all(tmp_path, kept)
+    remove_index(tmp_path / INDEX)
+    (pack,) = packs_of(tmp_path, "open")
+    whole = pack.read_bytes().rstrip(b"\0")
+    pack.write_bytes(whole[:-30])
+    vault = LocalVault(tmp_path)
+    found = asyncio.run(vault.get_many(list(kept)))
+    asyncio.run(vault.close())
+    assert found[:-1] == list(kept.values())[:-1]
+    assert isinstance(found[-1], VaultMissing)
 
 
-def test_a_vault_opens_beside_a_process_that_makes_and_removes_logs(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", ROLL_LOGS, str(tmp_path)]
+def test_a_vault_opens_beside_a_process_that_makes_and_closes_packs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ROLL_PACKS, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"
         try:
-            for _ in range(300):
+            for _ in range(100):
                 asyncio.run(LocalVault(tmp_path).close())
             assert writer.poll() is None
         finally:
             writer.kill()
 
 
-def test_a_log_that_its_process_removes_meanwhile_is_no_failure(tmp_path: Path) -> None:
-    killed_after_puts(tmp_path)
-    (log,) = (tmp_path / "log").glob("*.log")
-    assert recover(tmp_path, lambda _: log.unlink(missing_ok=True)) == 60
+def test_two_processes_put_and_read_at_once(tmp_path: Path) -> None:
+    """Each has what the other was told; the same bytes put by both are there once."""
+    command = [sys.executable, "-c", PUT_AND_WAIT, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        try:
+            vault = LocalVault(tmp_path)
+            mine, refused = asyncio.run(put_all(vault, [b"%d" % number * 2_000 for number in range(130, 190)]))
+            keys = writer.stdout.readline().split()
+            theirs = {key: b"%d" % number * 2_000 for number, key in enumerate(keys, 100)}
+            assert refused == []
+            assert asyncio.run(vault.get_many(list(mine | theirs))) == list((mine | theirs).values())
+            assert len(mine | theirs) == 90
+            asyncio.run(vault.close())
+        finally:
+            writer.kill()
+
+
+@pytest.mark.parametrize("damage", ["gone", "no index at all", "its first page", "a page within"])
+def test_an_index_that_is_lost_or_damaged_is_made_anew(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("todoku.vault.packs.PACK_OCTETS", 100_000)
+    kept = killed_after_puts(tmp_path)
+    vault = LocalVault(tmp_path)
+    more, _ = asyncio.run(put_all(vault, [b"%d" % number * 500 for number in range(500, 900)]))
+    asyncio.run(vault.close())
+    kept |= more
+    assert len(packs_of(tmp_path, "pack")) > 3
+    index = tmp_path / INDEX
+    octets = index.read_bytes()
+    if damage == "gone":
+        index.unlink()
+    elif damage == "no index at all":
+        index.write_bytes(b"what is this?" * 1_000)
+    elif damage == "its first page":
+        index.write_bytes(octets[:100] + b"\xff" * 1_948 + octets[2_048:])
+    else:
+        index.write_bytes(octets[:-2_048] + b"\xff" * 2_048)
+        vault = LocalVault(tmp_path)
+        refused = [one for one in asyncio.run(vault.get_many(list(kept))) if isinstance(one, VaultError)]
+        asyncio.run(vault.close())
+        assert refused
+        assert {type(one) for one in refused} == {VaultUnavailable}
+        assert all(one.transient for one in refused)
+    has_all(tmp_path, kept)
+
+
+async def test_an_index_that_others_use_is_not_replaced(tmp_path: Path) -> None:
+    vault = LocalVault(tmp_path)
+    stored = await vault.put("p", b"the mail")
+    remove_index(tmp_path / INDEX)
+    with pytest.raises(VaultUnavailable, match="other processes still use it"):
+        LocalVault(tmp_path)
+    with pytest.raises(VaultUnavailable, match="removed while the vault was open"):
+        await vault.put("p", b"the next")
+    await vault.close()
+    again = LocalVault(tmp_path)
+    assert await again.get(stored.key) == b"the mail"
+    await again.close()
