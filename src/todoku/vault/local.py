@@ -115,8 +115,7 @@ class LocalVault:
         try:
             contents = self._reader.read_many([one[1:] for one in wanted])
         except (OSError, sqlite3.Error) as error:
-            if isinstance(error, sqlite3.Error) and is_damaged(error):
-                distrust(self._folder, error)
+            self._distrust_if_damaged(error)
             contents = [error] * len(wanted)
         for (number, _, digest), content in zip(wanted, contents, strict=True):
             answers[number] = _answer_of(keys[number], digest, content)
@@ -165,12 +164,17 @@ class LocalVault:
             put.digest = digest_of(put.content)
         try:
             self._keep(group)
-        except (OSError, sqlite3.Error):
+        except (OSError, sqlite3.Error) as reason:
+            self._distrust_if_damaged(reason)
             for put in group:
                 try:
                     self._keep([put])
                 except (OSError, sqlite3.Error) as error:
                     put.error = _failure(f"{len(put.content):,} bytes could not be put in {self._folder}", error)
+
+    def _distrust_if_damaged(self, error: OSError | sqlite3.Error) -> None:
+        if isinstance(error, sqlite3.Error) and is_damaged(error):
+            distrust(self._folder, error)
 
     def _keep(self, puts: Sequence[_Put]) -> None:
         created = self._shelf.keep([Content(put.project_id, put.digest, put.content) for put in puts])

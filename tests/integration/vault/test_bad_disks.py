@@ -331,6 +331,24 @@ def test_an_index_that_is_lost_or_damaged_is_made_anew(
     has_all(tmp_path, kept)
 
 
+def test_a_put_that_meets_a_damaged_page_fails_and_the_next_start_mends_it(tmp_path: Path) -> None:
+    contents = [b"%d" % number * 10 for number in range(400)]
+    vault = LocalVault(tmp_path)
+    kept, _ = asyncio.run(put_all(vault, contents))
+    asyncio.run(vault.close())
+    index = tmp_path / INDEX
+    index.write_bytes(index.read_bytes()[:-2_048] + b"\xff" * 2_048)
+    vault = LocalVault(tmp_path)
+    _, refused = asyncio.run(put_all(vault, contents))
+    asyncio.run(vault.close())
+    assert {type(error) for error in refused} == {VaultUnavailable}
+    vault = LocalVault(tmp_path)
+    again, refused = asyncio.run(put_all(vault, contents))
+    asyncio.run(vault.close())
+    assert refused == []
+    assert again == kept
+
+
 async def test_an_index_that_others_use_is_not_replaced(tmp_path: Path) -> None:
     vault = LocalVault(tmp_path)
     stored = await vault.put("p", b"the mail")
